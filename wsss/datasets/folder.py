@@ -1,0 +1,135 @@
+"""One's own photographs: a folder of images, a CSV of labels, masks if there are any."""
+
+import logging
+from pathlib import PurePosixPath
+
+from wsss.datasets.index import DatasetIndex, ImageRecord, check_id, measured
+from wsss.datasets.labels import read_label_csv, read_lines
+from wsss.errors import InputError, listed
+from wsss.images import EXTENSIONS
+
+log = logging.getLogger(__name__)
+
+
+def build(settings, root):
+    """Index the folder that the `dataset` section of a configuration describes.
+
+    Splits come from the CSV's column `split` or from `folder.val_list` and `folder.test_list`;
+    all else trains. Images without a row in the CSV are predicted only: split test.
+    Mask values are 0 for background, 1..C in class order, 255 for ignore. Class order is the
+    order of the columns; where the CSV lists names in `labels`, it is that of `dataset.classes`
+    or else alphabetical.
+    """
+    options = settings["folder"]
+    csv_path = root / options["labels"]
+    table = read_label_csv(csv_path)
+    files = _image_files(root / options["images"])
+    rows = _by_image(table.labels, files, csv_path)
+    splits = _splits(root, options, table, rows, files, csv_path)
+    _check_labelled(splits, rows, csv_path)
+    classes, values = _classes(settings.get("classes"), table, csv_path)
+    records = []
+    for image_id, name in files.items():
+        present = rows.get(image_id)
+        labels = tuple(c for c in classes if c in (present or ()))
+        if present and not labels:
+            continue  # it holds other classes only
+        records.append(_record(root, options, image_id, name, splits[image_id], labels))
+    return measured(DatasetIndex(root, classes, values, tuple(records)))
+
+
+def _image_files(folder):
+    """File names by image id, sorted by id; hidden files and other kinds are passed over."""
+    if not folder.is_dir():
+        raise InputError(f"dataset.folder.images: the folder {folder} does not exist")
+    files = {}
+    for path in sorted(folder.iterdir(), key=lambda path: (path.stem, path.name)):
+        if path.suffix.lower() not in EXTENSIONS or path.name.startswith("."):
+            continue
+        image_id = check_id(path.stem, str(folder))
+        if image_id in files:
+            raise InputError(
+                f"{folder}: {files[image_id]} and {path.name} have the same id: rename one"
+            )
+        files[image_id] = path.name
+    if not files:
+        raise InputError(f"dataset.folder.images: no {', '.join(EXTENSIONS)} file in {folder}")
+    return files
+
+
+def _image_id(name, files):
+    """The id that a row or list means, given with or without the extension; None if unknown."""
+    if name in files:
+        return name
+    path = PurePosixPath(name)
+    return path.stem if files.get(path.stem) == name else None
+
+
+def _by_image(labels, files, csv_path):
+    """Rows keyed by id without extension."""
+    unknown = [name for name in labels if _image_id(name, files) is None]
+    if unknown:
+        raise InputError(f"{csv_path}: no image for {listed(unknown)}: add it or drop the row")
+    rows = {_image_id(name, files): row for name, row in labels.items()}
+    if len(rows) < len(labels):
+        raise InputError(
+            f"{csv_path}: an image has a row with its extension and one without: keep one"
+        )
+    return rows
+
+
+def _splits(root, options, table, rows, files, csv_path):
+    lists = {split: options.get(f"{split}_list") for split in ("val", "test")}
+    if table.splits and any(lists.values()):
+        raise InputError(
+            f"{csv_path} has a column split, and dataset.folder.val_list or test_list is set too:"
+            " use one of the two"
+        )
+    splits = {_image_id(name, files): split for name, split in table.splits.items()}
+    for split, path in lists.items():
+        for _, name in read_lines(root / path) if path else ():
+            image_id = _image_id(name, files)
+            if image_id is None or image_id in splits:
+                problem = "has no image" if image_id is None else "is listed twice"
+                raise InputError(f"dataset.folder.{split}_list: {name} in {path} {problem}")
+            splits[image_id] = split
+    unlabelled = [image_id for image_id in files if image_id not in rows and image_id not in splits]
+    if unlabelled:
+        log.warning("not in %s, so predicted only: %s", csv_path.name, listed(unlabelled))
+    return {i: splits.get(i, "train" if i in rows else "test") for i in files}
+
+
+def _check_labelled(splits, rows, csv_path):
+    empty = [i for i, split in splits.items() if split == "train" and not rows.get(i)]
+    if empty:
+        raise InputError(
+            f"{csv_path}: training images without any label: {listed(empty)}; label them, drop"
+            " their rows, or give them the split test"
+        )
+
+
+def _classes(chosen, table, csv_path):
+    """Chosen classes and the value that each has in the masks."""
+    chosen = tuple(chosen or table.classes)
+    unknown = [name for name in chosen if name not in table.classes]
+    if unknown:
+        raise InputError(f"dataset.classes: {csv_path} knows no {listed(unknown)}")
+    order = table.classes if table.class_columns else chosen
+    return chosen, tuple(order.index(name) + 1 for name in chosen)
+
+
+def _record(root, options, image_id, name, split, labels):
+    mask = None
+    if options.get("masks"):
+        mask = str(PurePosixPath(options["masks"]) / f"{image_id}.png")
+        mask = mask if (root / mask).is_file() else None
+    return ImageRecord(
+        image_id=image_id,
+        split=split,
+        scored=mask is not None,
+        image=str(PurePosixPath(options["images"]) / name),
+        mask=mask,
+        width=0,
+        height=0,
+        labels=labels,
+    )

@@ -1,0 +1,326 @@
+"""The index of a data set: which images there are, what is in them, where their masks lie."""
+
+import csv
+import hashlib
+import json
+import os
+from dataclasses import astuple, dataclass, replace
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from wsss.errors import InputError, listed
+from wsss.files import atomic_path
+from wsss.images import image_size, mask_size, read_image, read_mask
+from wsss.progress import progress
+
+SPLITS = ("train", "val", "test")
+IGNORE = 255
+MINIMUM_SIDE = 8  # the stride of the networks: a smaller image has no feature of its own
+LONGEST_ID = 200
+INDEX_COLUMNS = ("image_id", "split", "scored", "image", "mask", "width", "height", "labels")
+CLASS_COLUMNS = ("class_id", "name", "mask_value")
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One image. `image` and `mask` are relative to the root; width and height are in pixels.
+
+    `scored` tells whether its pseudo label or prediction counts in the evaluation.
+    """
+
+    image_id: str
+    split: str
+    scored: bool
+    image: str
+    mask: str | None
+    width: int
+    height: int
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DatasetIndex:
+    """All images of a data set.
+
+    `classes` names the object classes, without background; class id = position + 1.
+    `mask_values[i]` is the value that stands for `classes[i]` in the mask files; 0 is background.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    mask_values: tuple[int, ...]
+    records: tuple[ImageRecord, ...]
+
+    def __post_init__(self):
+        _check_classes(self.classes, self.mask_values)
+        _check_records(self.records, self.classes)
+
+    def split(self, name):
+        """The records of one split, in the order of the index."""
+        if name not in SPLITS:
+            raise InputError(f"split {name!r} is none of {', '.join(SPLITS)}")
+        return [record for record in self.records if record.split == name]
+
+    def shard(self, split, shard, shards):
+        """The records of shard number `shard` of `shards`: contiguous, sizes differ by one."""
+        if not 0 <= shard < shards:
+            raise InputError(f"shard {shard} is outside of 0..{shards - 1}")
+        records = self.split(split)
+        start, end = (len(records) * number // shards for number in (shard, shard + 1))
+        return records[start:end]
+
+    def label_vector(self, record):
+        """Image-level labels of a record as float32 (C,) of zeros and ones."""
+        return np.array([name in record.labels for name in self.classes], np.float32)
+
+    def record(self, image_id):
+        """The record of an id; InputError if there is none."""
+        try:
+            return self._by_id[image_id]
+        except KeyError:
+            raise InputError(f"image {image_id!r} is not in the index of {self.root}") from None
+
+    def read_image(self, record):
+        """The photograph as uint8 RGB (height, width, 3)."""
+        image = read_image(self.root / record.image)
+        self._check_size(record, image, "image", record.image)
+        return image
+
+    def read_mask(self, record):
+        """The ground truth as uint8 (height, width): class ids 0..C, and 255 for all else."""
+        if record.mask is None:
+            raise InputError(f"image {record.image_id} has no mask in the index of {self.root}")
+        mask = read_mask(self.root / record.mask)
+        self._check_size(record, mask, "mask", record.mask)
+        return self._class_of_value[mask]
+
+    @cached_property
+    def digest(self):
+        """SHA-256 of records, classes and mask values; the same wherever the root lies."""
+        content = [list(map(astuple, self.records)), self.classes, self.mask_values]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    @cached_property
+    def _by_id(self):
+        return {record.image_id: record for record in self.records}
+
+    @cached_property
+    def _class_of_value(self):
+        table = np.full(256, IGNORE, np.uint8)
+        table[0] = 0
+        table[list(self.mask_values)] = np.arange(1, len(self.classes) + 1)
+        return table
+
+    def _check_size(self, record, array, what, path):
+        height, width = array.shape[:2]
+        if (width, height) != (record.width, record.height):
+            raise InputError(
+                f"{what} {self.root / path} is {width}x{height}, but the index has"
+                f" {record.width}x{record.height}: replace the file or make the index again"
+            )
+
+
+def measured(index):
+    """Fill in width and height from the files' headers, checking that every file is there.
+
+    Raises InputError listing the first few images or masks that are missing or damaged, images
+    with a side below 8 pixels, and masks of another size than their image.
+    """
+    records, problems = [], []
+    for record in progress(index.records, desc="measuring images"):
+        try:
+            records.append(_measured_record(index.root, record))
+        except InputError as error:
+            problems.append(error)
+    if problems:
+        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
+        raise InputError("; ".join(map(str, problems[:3])) + more)
+    return replace(index, records=tuple(records))
+
+
+def _measured_record(root, record):
+    width, height = image_size(root / record.image)
+    if min(width, height) < MINIMUM_SIDE:
+        raise InputError(
+            f"image {root / record.image} is {width}x{height}: sides below {MINIMUM_SIDE} pixels"
+            " hold nothing to learn, remove it"
+        )
+    if record.mask is not None:
+        size = mask_size(root / record.mask)
+        if size != (width, height):
+            raise InputError(
+                f"mask {root / record.mask} is {size[0]}x{size[1]}, its image (turned upright)"
+                f" {width}x{height}: make them the same size"
+            )
+    return replace(record, width=width, height=height)
+
+
+def resolve_root(text, must_exist=True):
+    """Expand ~ and environment variables in `dataset.root`; InputError names that key."""
+    if not text:
+        raise InputError("dataset.root is not set: name the folder of the data set")
+    expanded = os.path.expanduser(os.path.expandvars(str(text)))
+    if "$" in expanded:
+        raise InputError(
+            f"dataset.root is {text!r}, and that environment variable is not set: export it"
+            " or write the folder into the configuration"
+        )
+    root = Path(expanded)
+    if must_exist and not root.is_dir():
+        raise InputError(f"dataset.root: the folder {root} does not exist")
+    return root
+
+
+def check_id(image_id, where):
+    """Refuse ids that could not safely become file names; `where` names their source."""
+    unsafe = (
+        not image_id
+        or len(image_id) > LONGEST_ID
+        or image_id.startswith(".")
+        or ".." in image_id
+        or image_id != image_id.strip()
+        or not image_id.isprintable()
+        or any(separator in image_id for separator in "/\\")
+    )
+    if unsafe:
+        raise InputError(
+            f"{where}: {image_id[:LONGEST_ID]!r} cannot be an image id (1 to {LONGEST_ID}"
+            " characters, no separators, no '..', no leading '.', no control characters)"
+        )
+    return image_id
+
+
+def write_index(index, index_csv, classes_csv):
+    """Write an index as two CSV files, which `read_index` reads back."""
+    rows = (
+        (
+            *(record.image_id, record.split, int(record.scored)),
+            *(record.image, record.mask or "", record.width, record.height),
+            ";".join(record.labels),
+        )
+        for record in index.records
+    )
+    _write_csv(index_csv, INDEX_COLUMNS, rows)
+    names, values = ("background", *index.classes), (0, *index.mask_values)
+    _write_csv(classes_csv, CLASS_COLUMNS, zip(range(len(names)), names, values, strict=True))
+
+
+def read_index(index_csv, classes_csv, root):
+    """Read what `write_index` wrote. `root` is where the images lie on this machine."""
+    classes = _read_csv(classes_csv, CLASS_COLUMNS)
+    if not classes or classes[0] != {"class_id": "0", "name": "background", "mask_value": "0"}:
+        raise InputError(f"{classes_csv}: the first row is not 0,background,0: make it again")
+    try:
+        return DatasetIndex(
+            root=resolve_root(root),
+            classes=tuple(row["name"] for row in classes[1:]),
+            mask_values=tuple(int(row["mask_value"]) for row in classes[1:]),
+            records=tuple(map(_record_of_row, _read_csv(index_csv, INDEX_COLUMNS))),
+        )
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{index_csv} or {classes_csv}: {error}: make the index again") from error
+
+
+def _record_of_row(row):
+    return ImageRecord(
+        image_id=row["image_id"],
+        split=row["split"],
+        scored=bool(int(row["scored"])),
+        image=row["image"],
+        mask=row["mask"] or None,
+        width=int(row["width"]),
+        height=int(row["height"]),
+        labels=tuple(filter(None, row["labels"].split(";"))),
+    )
+
+
+def _write_csv(path, columns, rows):
+    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
+
+
+def _read_csv(path, columns):
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, strict=True)
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    if tuple(reader.fieldnames or ()) != columns:
+        raise InputError(f"{path} has other columns than {','.join(columns)}: make it again")
+    if any(None in row or None in row.values() for row in rows):
+        raise InputError(f"{path} has rows of different lengths: make it again")
+    return rows
+
+
+def _check_classes(classes, mask_values):
+    if not classes:
+        raise InputError("the data set has no classes")
+    for name in classes:
+        if not name or name != name.strip() or not name.isprintable() or ";" in name:
+            raise InputError(f"class name {name!r}: write it without ';' and control characters")
+        if name == "background":
+            raise InputError("class 'background' is always there as class 0: do not list it")
+    repeated = _repeated(classes)
+    if repeated:
+        raise InputError(f"class named twice: {listed(repeated)}")
+    if len(mask_values) != len(classes) or len(set(mask_values)) != len(mask_values):
+        raise InputError("every class needs a mask value of its own")
+    if not all(0 < value < IGNORE for value in mask_values):
+        raise InputError("mask values of classes lie in 1..254 (0 is background, 255 is ignore)")
+
+
+def _check_records(records, classes):
+    known = set(classes)
+    for record in records:
+        check_id(record.image_id, "index")
+        if record.split not in SPLITS:
+            raise InputError(f"image {record.image_id}: split {record.split!r} is unknown")
+        for path in filter(None, (record.image, record.mask)):
+            if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+                raise InputError(f"image {record.image_id}: {path} leads out of the data set")
+        if not known.issuperset(record.labels):
+            unknown = sorted(set(record.labels) - known)
+            raise InputError(f"image {record.image_id}: unknown class {listed(unknown)}")
+    repeated = _repeated(record.image_id for record in records)
+    if repeated:
+        raise InputError(f"image listed twice, in one split or in two: {listed(repeated)}")
+
+
+def _repeated(items):
+    seen, repeated = set(), {}
+    for item in items:
+        if item in seen:
+            repeated[item] = None
+        seen.add(item)
+    return list(repeated)
+
+
+ROOT_FILE = "root.txt"
+
+
+def write_dataset(index, folder):
+    """Write index.csv, classes.csv and root.txt of a data set into its folder of results.
+
+    The root has a file of its own, since it may change without the data set changing.
+    """
+    folder = Path(folder)
+    write_index(index, folder / "index.csv", folder / "classes.csv")
+    with atomic_path(folder / ROOT_FILE) as temporary:
+        temporary.write_text(f"{index.root}\n", encoding="utf-8")
+
+
+def read_dataset(folder):
+    """Read what `write_dataset` wrote; InputError if a file is missing or damaged."""
+    folder = Path(folder)
+    try:
+        root = (folder / ROOT_FILE).read_text(encoding="utf-8").rstrip("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{folder / ROOT_FILE} cannot be read: make the index again") from error
+    return read_index(folder / "index.csv", folder / "classes.csv", root)

@@ -1,0 +1,251 @@
+"""Image-level labels from CSV files, `cls_labels.npy` and VOC's annotation XML."""
+
+import csv
+import io
+import pickle
+from dataclasses import dataclass, field
+from xml.parsers import expat
+
+import numpy as np
+
+from wsss.datasets.index import SPLITS, check_id
+from wsss.errors import InputError, listed
+
+# What a pickle of numpy arrays may ask for, by the names of numpy 1 and 2.
+_ADMITTED = {
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    **{
+        (f"numpy.{core}.{module}", function.__name__): function
+        for core in ("core", "_core")
+        for module, function in (
+            ("multiarray", np._core.multiarray._reconstruct),
+            ("multiarray", np._core.multiarray.scalar),
+            ("numeric", np._core.numeric._frombuffer),
+        )
+    },
+}
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """Labels by image id.
+
+    `splits` holds the ids whose row names a split; `class_columns` tells that the file had a
+    column per class, whose order then is the order of the classes.
+    """
+
+    classes: tuple[str, ...]
+    labels: dict[str, tuple[str, ...]]
+    splits: dict[str, str] = field(default_factory=dict)
+    class_columns: bool = False
+
+
+def read_label_csv(path):
+    """Read a label CSV: `image_id`, a 0/1 column per class or `labels` (a;b), maybe `split`.
+
+    Classes come in column order, or sorted where `labels` names them. Raises InputError with
+    file and line for a repeated column, id or label, ragged rows and values other than 0 and 1.
+    """
+    header, rows = _csv_rows(path)
+    columns = [name for name in header if name not in ("image_id", "split")]
+    class_columns = columns != ["labels"]
+    labels, splits = {}, {}
+    for line, row in rows:
+        where = f"{path}, line {line}"
+        image_id = check_id(row["image_id"], where)
+        if image_id in labels:
+            raise InputError(f"{where}: image {image_id} has a row already: keep one")
+        pick = _labels_of_columns if class_columns else _labels_of_list
+        labels[image_id] = pick(row, columns, where)
+        if row.get("split"):
+            splits[image_id] = _checked_split(row["split"], where)
+    named = {name for names in labels.values() for name in names}
+    classes = tuple(columns if class_columns else sorted(named))
+    return LabelTable(classes, labels, splits, class_columns)
+
+
+def read_lines(path):
+    """Pairs of line number and text, blanks stripped, of the lines of a list that hold any."""
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            lines = [(number, line.strip()) for number, line in enumerate(file, 1)]
+    except FileNotFoundError:
+        raise InputError(f"image list {path} does not exist") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"image list {path} cannot be read: {error}") from error
+    return [(number, line) for number, line in lines if line]
+
+
+def read_cls_labels(path, class_names):
+    """Read `cls_labels.npy`, a pickled dict of id -> vector of zeros and ones, in class order.
+
+    Integer ids such as 2007000032 become 2007_000032. The pickle can build numpy arrays and
+    nothing else; whatever asks for more is refused with InputError before it runs.
+    """
+    table = _pickled_dict(path)
+    labels = {}
+    for key, vector in table.items():
+        image_id = check_id(_id_of_key(key, path), str(path))
+        values = np.asarray(vector)
+        if values.shape != (len(class_names),) or not np.isin(values, (0, 1)).all():
+            raise InputError(
+                f"{path}: the labels of {image_id} are not {len(class_names)} zeros and ones"
+            )
+        labels[image_id] = tuple(n for n, v in zip(class_names, values, strict=True) if v)
+    return LabelTable(tuple(class_names), labels)
+
+
+def read_annotation(path, class_names):
+    """Classes named by object/name in a VOC annotation, difficult ones included, in class order.
+
+    Raises InputError for unknown names, broken XML and any document type declaration, by which
+    a small file could expand without end.
+    """
+    names = set(_object_names(path))
+    unknown = names.difference(class_names)
+    if unknown:
+        raise InputError(f"{path}: {listed(sorted(unknown))} is not a class of the data set")
+    return tuple(name for name in class_names if name in names)
+
+
+def _csv_rows(path):
+    """Header and (line number, dict) per row, cells stripped of blanks."""
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, strict=True)
+            lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
+    except FileNotFoundError:
+        raise InputError(f"label file {path} does not exist") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} cannot be read as a UTF-8 CSV file: {error}") from error
+    header = lines[0][1] if lines else []
+    _check_header(header, path)
+    for line, row in lines[1:]:
+        if len(row) != len(header):
+            raise InputError(f"{path}, line {line}: {len(row)} cells under {len(header)} columns")
+    return header, [(line, dict(zip(header, row, strict=True))) for line, row in lines[1:]]
+
+
+def _check_header(header, path):
+    if "image_id" not in header or not set(header) - {"image_id", "split"}:
+        raise InputError(
+            f"{path}: the first line must name the column image_id and either one column per"
+            " class or the column labels, separated by commas"
+        )
+    repeated = sorted({name for name in header if header.count(name) > 1})
+    if repeated:
+        raise InputError(f"{path}: the column {listed(repeated)} is there twice: keep one")
+    if "" in header:
+        raise InputError(f"{path}: a column has no name")
+
+
+def _labels_of_columns(row, columns, where):
+    for name in columns:
+        if row[name] not in ("0", "1"):
+            raise InputError(f"{where}: {name} is {row[name]!r}: write 0 or 1")
+    return tuple(name for name in columns if row[name] == "1")
+
+
+def _labels_of_list(row, _columns, where):
+    names = [name.strip() for name in row["labels"].split(";") if name.strip()]
+    if len(set(names)) != len(names):
+        raise InputError(f"{where}: a class is named twice in {row['labels']!r}")
+    return tuple(names)
+
+
+def _checked_split(split, where):
+    if split not in SPLITS:
+        raise InputError(f"{where}: split {split!r} is none of {', '.join(SPLITS)}")
+    return split
+
+
+def _pickled_dict(path):
+    try:
+        with open(path, "rb") as file:
+            content = _pickle_of_npy(file)
+        value = _NumpyUnpickler(io.BytesIO(content), encoding="latin1").load()
+    except FileNotFoundError:
+        raise InputError(f"label file {path} does not exist") from None
+    # A damaged pickle can raise nearly anything.
+    except Exception as error:
+        raise InputError(f"{path} cannot be read as cls_labels.npy: {error}") from error
+    value = value.item() if isinstance(value, np.ndarray) and value.shape == () else value
+    if not isinstance(value, dict):
+        raise InputError(f"{path} does not hold a dict of labels by image id")
+    return value
+
+
+def _pickle_of_npy(file):
+    """The pickle inside an .npy file of objects; its header is read by numpy, as plain text."""
+    version = np.lib.format.read_magic(file)
+    readers = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    if version not in readers:
+        raise InputError(f"unknown .npy version {version}")
+    shape, _, dtype = readers[version](file)
+    if shape != () or dtype != np.dtype(object):
+        raise InputError("it holds a plain array, not a dict of labels by image id")
+    return file.read()
+
+
+def _encode_latin1(text, encoding):
+    """Stands in for `_codecs.encode`, which Python-2 style pickles use for bytes."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"the codec {encoding!r} is not needed for labels")
+    return text.encode("latin1")
+
+
+class _NumpyUnpickler(pickle.Unpickler):
+    """Builds numpy arrays, scalars and dtypes, and Python's own plain values; refuses the rest."""
+
+    def find_class(self, module, name):
+        if (module, name) == ("_codecs", "encode"):
+            return _encode_latin1
+        if (module, name) in _ADMITTED:
+            return _ADMITTED[module, name]
+        raise pickle.UnpicklingError(
+            f"it asks for {module}.{name}, which labels do not need: it may be malicious"
+        )
+
+
+def _id_of_key(key, path):
+    if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
+        return f"{key // 10**6:04d}_{key % 10**6:06d}"
+    if isinstance(key, str):
+        return str(key)
+    raise InputError(f"{path}: {key!r} is not an image id")
+
+
+def _object_names(path):
+    """Texts of annotation/object/name; parts of objects have names of their own, deeper down."""
+    stack, names = [], []
+
+    def start(tag, _attributes):
+        stack.append(tag)
+        if stack[1:] == ["object", "name"]:
+            names.append("")
+
+    def end(_tag):
+        stack.pop()
+
+    def text(data):
+        if stack[1:] == ["object", "name"]:
+            names[-1] += data
+
+    def doctype(*_):
+        raise InputError(f"{path} declares a document type, which VOC's files never do")
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler, parser.EndElementHandler = start, end
+    parser.CharacterDataHandler, parser.StartDoctypeDeclHandler = text, doctype
+    try:
+        with open(path, "rb") as file:
+            parser.ParseFile(file)
+    except FileNotFoundError:
+        raise InputError(f"annotation {path} does not exist") from None
+    except (OSError, expat.ExpatError) as error:
+        raise InputError(f"annotation {path} is not readable XML: {error}") from error
+    return [name.strip() for name in names]

@@ -1,0 +1,161 @@
+"""Data sets in the layout of PASCAL VOC's development kit."""
+
+import re
+from functools import partial
+from pathlib import PurePosixPath
+
+from wsss.datasets.index import DatasetIndex, ImageRecord, check_id, measured
+from wsss.datasets.labels import read_annotation, read_cls_labels, read_label_csv, read_lines
+from wsss.errors import InputError, listed
+
+CLASSES = (
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+)
+LIST_PATH = re.compile(r"/?(?:[^\s/]+/)*JPEGImages/[^\s/]+\.jpe?g", re.IGNORECASE)
+
+
+def build(settings, root):
+    """Index the data set that the `dataset` section of a configuration describes.
+
+    Masks come from the folder `voc.masks`, whatever path a list may add to an id. A train image
+    is scored if `voc.scored_list` holds it or, without that list, if it has a mask.
+    """
+    voc = settings["voc"]
+    devkit = root / voc["devkit"]
+    classes = _chosen_classes(settings.get("classes"))
+    ids = {split: _listed_ids(devkit, voc, f"{split}_list") for split in ("train", "val", "test")}
+    if not ids["train"]:
+        raise InputError("dataset.voc.train_list names no image")
+    labels = _labels(root, devkit, voc["labels"], ids)
+    _check_labels(ids, labels, subset=set(classes) != set(CLASSES), where=voc["labels"])
+    scored = set(_listed_ids(devkit, voc, "scored_list")) if voc.get("scored_list") else None
+    records = []
+    for split, split_ids in ids.items():
+        for image_id in split_ids:
+            present = labels.get(image_id)
+            kept = tuple(name for name in classes if name in (present or ()))
+            if _left_out(split, present, kept, classes):
+                continue
+            records.append(_record(root, voc, image_id, split, kept, scored))
+    _check_masks(records, voc, scored)
+    values = tuple(CLASSES.index(name) + 1 for name in classes)
+    return measured(DatasetIndex(root, classes, values, tuple(records)))
+
+
+def read_list(path):
+    """Image ids of a list: bare, or as `/JPEGImages/<id>.jpg`, each maybe with a mask path."""
+    return [_id_of_line(line.split(), f"{path}, line {n}") for n, line in read_lines(path)]
+
+
+def _id_of_line(words, where):
+    first, rest = words[0], words[1:]
+    if len(rest) > 1 or (rest and "/" not in rest[0]):
+        raise InputError(f"{where}: {' '.join(words)!r} is more than an id and a mask path")
+    is_path = LIST_PATH.fullmatch(first) and ".." not in first
+    return check_id(PurePosixPath(first).stem if is_path else first, where)
+
+
+def _listed_ids(devkit, voc, key):
+    return read_list(devkit / voc[key]) if voc.get(key) else []
+
+
+def _chosen_classes(names):
+    unknown = [name for name in names or () if name not in CLASSES]
+    if unknown:
+        raise InputError(f"dataset.classes: {listed(unknown)} is not a class of VOC")
+    return tuple(names) if names else CLASSES
+
+
+def _labels(root, devkit, source, ids):
+    """Labels by image id, in VOC's class order."""
+    if source == "annotations":
+        folder = devkit / "Annotations"
+        if not folder.is_dir():
+            raise InputError(f"dataset.voc.labels: the folder {folder} does not exist")
+        read = partial(read_annotation, class_names=CLASSES)
+        files = {i: folder / f"{i}.xml" for split in ids.values() for i in split}
+        return {image_id: read(file) for image_id, file in files.items() if file.is_file()}
+    path = root / source
+    if path.suffix == ".npy":
+        return read_cls_labels(path, CLASSES).labels
+    if path.suffix == ".csv":
+        table = read_label_csv(path)
+        unknown = [name for name in table.classes if name not in CLASSES]
+        if unknown:
+            raise InputError(f"{path}: {listed(unknown)} is not a class of VOC")
+        return table.labels
+    raise InputError(f"dataset.voc.labels: {source} is neither a .csv, an .npy nor 'annotations'")
+
+
+def _check_labels(ids, labels, subset, where):
+    """Training needs labels; with a subset of classes, choosing val images needs them too."""
+    needed = ids["train"] + (ids["val"] if subset else [])
+    missing = [image_id for image_id in needed if image_id not in labels]
+    if missing:
+        raise InputError(f"dataset.voc.labels: {where} has no labels for {listed(missing)}")
+    empty = [image_id for image_id in ids["train"] if not labels[image_id]]
+    if empty:
+        raise InputError(
+            f"{where}: training images without any label: {listed(empty)}; label them or take"
+            " them off the list"
+        )
+
+
+def _left_out(split, present, kept, classes):
+    """With a subset of classes, images without them; a test image of unknown content stays."""
+    is_subset = len(classes) < len(CLASSES)
+    unknown_test = split == "test" and present is None
+    return is_subset and not kept and not unknown_test
+
+
+def _record(root, voc, image_id, split, labels, scored):
+    devkit = PurePosixPath(voc["devkit"])
+    mask = str(devkit / voc["masks"] / f"{image_id}.png") if voc.get("masks") else None
+    has_mask = mask is not None and (root / mask).is_file()
+    counts = split != "train" or scored is None or image_id in scored
+    return ImageRecord(
+        image_id=image_id,
+        split=split,
+        scored=has_mask and counts,
+        image=str(devkit / "JPEGImages" / f"{image_id}.jpg"),
+        mask=mask if has_mask else None,
+        width=0,
+        height=0,
+        labels=labels,
+    )
+
+
+def _check_masks(records, voc, scored):
+    """Ground truth that the evaluation counts on must be there, unless masks are off altogether."""
+    if not voc.get("masks"):
+        return
+    needed = [
+        record
+        for record in records
+        if record.split == "val" or (record.split == "train" and record.image_id in (scored or ()))
+    ]
+    missing = [record.image_id for record in needed if record.mask is None]
+    if missing:
+        raise InputError(
+            f"dataset.voc.masks: {voc['masks']} has no mask for {listed(missing)}: put them there"
+            " or take the images off the list"
+        )

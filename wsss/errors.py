@@ -1,0 +1,16 @@
+"""The one exception that a person is meant to read."""
+
+
+class InputError(ValueError):
+    """Something from outside is wrong.
+
+    The message is one line: what is wrong, in which file or key, and what to do. Commands print
+    it without a stack trace.
+    """
+
+
+def listed(items, limit=5):
+    """Join the first few items of a collection for an error line: ``a, b, c (and 7 more)``."""
+    items = [str(item) for item in items]
+    shown = ", ".join(items[:limit])
+    return shown if len(items) <= limit else f"{shown} (and {len(items) - limit} more)"

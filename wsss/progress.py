@@ -1,0 +1,28 @@
+"""Progress bars that can also be read in a log file."""
+
+import sys
+
+from tqdm import tqdm
+
+
+class _Lines:
+    """A stream for tqdm that ends its updates with a newline instead of a carriage return."""
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def write(self, text):
+        text = text.strip("\r\n")
+        if text.strip():
+            self._stream.write(text + "\n")
+
+    def flush(self):
+        self._stream.flush()
+
+
+def progress(iterable=None, **options):
+    """tqdm on a terminal; in a file one plain line at most every 15 seconds."""
+    if sys.stderr.isatty():
+        return tqdm(iterable, dynamic_ncols=True, **options)
+    plain = {"file": _Lines(sys.stderr), "mininterval": 15, "maxinterval": 60, "ncols": 100}
+    return tqdm(iterable, ascii=True, **plain, **options)
