@@ -1,0 +1,41 @@
+"""Batch normalisation that never learns, and the convolution that absorbs it."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class FixedBatchNorm2d(nn.BatchNorm2d):
+    """`BatchNorm2d` with frozen statistics and frozen affine, whatever `train()` is called with.
+
+    Batches of four crops are too small for statistics of their own: the reference networks (PSA,
+    AuxSegNet) keep those of the ImageNet weights. State-dict names are those of `BatchNorm2d`.
+    """
+
+    def __init__(self, channels, eps=1e-5):
+        super().__init__(channels, eps=eps)
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode=True):
+        """Stay in evaluation mode; `mode` is accepted for the sake of the surrounding module."""
+        return super().train(False)
+
+    def scale_and_shift(self):
+        """The layer as ``x * scale + shift``: two vectors of shape (channels,)."""
+        scale = self.weight * torch.rsqrt(self.running_var + self.eps)
+        return scale, self.bias - self.running_mean * scale
+
+
+def conv_bn(x, conv, bn, padding=None, dilation=None):
+    """``bn(conv(x))`` in one convolution, for a `FixedBatchNorm2d` and a bias-free `conv`.
+
+    The scale is multiplied into the weight, which costs next to nothing and spares a pass over
+    the activations, their gradients and the memory that autograd would keep for both. `padding`
+    and `dilation` replace those of `conv` where given.
+    """
+    scale, shift = bn.scale_and_shift()
+    weight = conv.weight * scale.view(-1, 1, 1, 1)
+    padding = conv.padding if padding is None else padding
+    dilation = conv.dilation if dilation is None else dilation
+    return F.conv2d(x, weight, shift, conv.stride, padding, dilation, conv.groups)

@@ -1,0 +1,239 @@
+"""Weights from outside: published checkpoints of other tools, and this workflow's own.
+
+Known are state dicts of PSA (`res38_cls.pth`), SEAM (`resnet38_SEAM.pth`), AuxSegNet as released,
+the ImageNet weights of ResNet38 (MXNet `.params`) and of EfficientNet-Lite0 (names of
+`efficientnet-lite-pytorch`), and the checkpoints of this workflow. The published ones have the
+backbone's parameters at the top level; here they are under `backbone.`.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from model.mxnet_params import is_mxnet_params, read_mxnet_params
+
+WRAPPERS = ("state_dict", "model")
+COUNTER = "num_batches_tracked"
+# Layers whose first dimension is the number of classes (the latter with background).
+CLASS_LAYERS = ("fc8.weight", "seg_conv4.weight")
+SEAM_ONLY = ("f8_3.weight", "f8_4.weight", "f9.weight")
+
+MXNET_LAYER = re.compile(r"(res|bn)(\d)(?:a|b(\d+))_branch(\w+?)_([a-z]+(?:_[a-z]+)?)")
+MXNET_FIELDS = {
+    "weight": "weight",
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_var": "running_var",
+}
+LITE_LAYERS = {
+    "_conv_stem": "stem.conv",
+    "_bn0": "stem.bn",
+    "_conv_head": "head.conv",
+    "_bn1": "head.bn",
+}
+LITE_BLOCK = re.compile(r"_blocks\.(\d+)\.(\w+)")
+LITE_BLOCK_LAYERS = {
+    "_expand_conv": "expand.conv",
+    "_bn0": "expand.bn",
+    "_depthwise_conv": "depthwise.conv",
+    "_bn1": "depthwise.bn",
+    "_project_conv": "project.conv",
+    "_bn2": "project.bn",
+}
+
+
+@dataclass(frozen=True)
+class WeightsReport:
+    """What `load_weights` did.
+
+    Attributes:
+        path: the file.
+        loaded: names in the network that now hold values of the file.
+        ignored: names in the file that the network does not use.
+        initial: names in the network that keep their initial values.
+    """
+
+    path: str
+    loaded: tuple[str, ...]
+    ignored: tuple[str, ...]
+    initial: tuple[str, ...]
+
+    def __str__(self):
+        line = f"{self.path}: {len(self.loaded)} loaded"
+        if self.ignored:
+            line += f"; ignored {_listed(self.ignored)}"
+        if self.initial:
+            line += f"; left at initialisation {_listed(self.initial)}"
+        return line
+
+
+def load_weights(model, path, *, new_classes=False):
+    """Load a weight file into an `AuxSegNet`; returns a `WeightsReport`.
+
+    Layers that depend on the number of classes are left at initialisation where that number
+    differs in a published file. For this workflow's own checkpoints that needs `new_classes`.
+
+    Raises `ValueError` with one line, leaving the network as it was, if the file cannot be read,
+    nothing in it fits, a weight of the backbone is missing, shapes differ, or a value that would
+    be loaded is not a finite floating-point number.
+    """
+    source = _read_state(path)
+    target = {
+        name: value for name, value in model.state_dict().items() if not name.endswith(COUNTER)
+    }
+    # name in the network -> name in the file
+    names = {}
+    for name in source:
+        renamed = _model_name(name, target)
+        if renamed in names:
+            raise ValueError(f"{path}: {names[renamed]} and {name} are the same weight twice")
+        names[renamed] = name
+    found = {name: source[names[name]] for name in target if name in names}
+    own = any(name.startswith("backbone.") for name in source)
+    if new_classes or not own:
+        found = {name: v for name, v in found.items() if not _other_classes(name, v, target)}
+    _check_complete(source, found, target, path)
+    _check_shapes(found, target, path)
+    _check_values(found, path)
+    with torch.no_grad():
+        for name, value in found.items():
+            target[name].copy_(value)
+    return WeightsReport(
+        path=str(path),
+        loaded=tuple(found),
+        ignored=tuple(sorted(names[name] for name in names.keys() - found.keys())),
+        initial=tuple(name for name in target if name not in found),
+    )
+
+
+def _read_state(path):
+    """The file's flat dict of name -> tensor, `module.` removed, counters of batches dropped."""
+    try:
+        content = _mxnet_state(path) if is_mxnet_params(path) else _torch_state(path)
+    except OSError as error:
+        reason = error.strerror or error
+        raise ValueError(f"{path}: cannot read the weights: {reason}") from error
+    for wrapper in WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    if not isinstance(content, Mapping) or not content:
+        raise ValueError(f"{path}: holds no weights; a state dict is expected")
+    other = [name for name, value in content.items() if not isinstance(value, torch.Tensor)]
+    if other:
+        raise ValueError(f"{path}: not a state dict: {_listed(other)} is no tensor")
+    state = {
+        str(name).removeprefix("module."): value
+        for name, value in content.items()
+        if not str(name).endswith(COUNTER)
+    }
+    if any(name in state for name in SEAM_ONLY) and "fc8.weight" in state:
+        # SEAM classifies the background too, as its first class.
+        state["fc8.weight"] = state["fc8.weight"][1:]
+    return state
+
+
+def _torch_state(path):
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # damaged files raise almost anything
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+        raise ValueError(f"{path}: not a readable PyTorch weight file: {reason}") from error
+
+
+def _mxnet_state(path):
+    arrays = read_mxnet_params(path)
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def _model_name(name, target):
+    """Name in the network; what the network does not have at its top is looked for below."""
+    if name in target:
+        return name
+    if name.startswith(("arg:", "aux:")):
+        name = mxnet_name(name)
+    elif name.startswith("_"):
+        name = efficientnet_lite_name(name)
+    return f"backbone.{name}"
+
+
+def mxnet_name(name):
+    """Name in `ResNet38` of an array of the MXNet file; what has none there stays as it is."""
+    bare = name.split(":", 1)[1]
+    if bare == "conv1a_weight":
+        return "conv1a.weight"
+    if bare.startswith("bn7_") and bare[4:] in MXNET_FIELDS:
+        return f"bn7.{MXNET_FIELDS[bare[4:]]}"
+    match = MXNET_LAYER.fullmatch(bare)
+    if match is None or match[5] not in MXNET_FIELDS:
+        return name
+    kind, level, repeat, branch, field = match.groups()
+    block = f"b{level}" if repeat is None else f"b{level}_{repeat}"
+    layer = "conv" if kind == "res" else "bn"
+    return f"{block}.{layer}_branch{branch}.{MXNET_FIELDS[field]}"
+
+
+def efficientnet_lite_name(name):
+    """Name in `EfficientNetLite0` of a tensor of `efficientnet-lite-pytorch`; else unchanged."""
+    layer, _, field = name.rpartition(".")
+    if layer in LITE_LAYERS:
+        return f"{LITE_LAYERS[layer]}.{field}"
+    match = LITE_BLOCK.fullmatch(layer)
+    if match is None or match[2] not in LITE_BLOCK_LAYERS:
+        return name
+    return f"blocks.{match[1]}.{LITE_BLOCK_LAYERS[match[2]]}.{field}"
+
+
+def _other_classes(name, value, target):
+    """Whether a layer differs from the network's in nothing but the number of classes."""
+    wanted = target[name].shape
+    return (
+        name in CLASS_LAYERS
+        and value.dim() == len(wanted)
+        and value.shape[1:] == wanted[1:]
+        and value.shape[0] != wanted[0]
+    )
+
+
+def _check_complete(source, found, target, path):
+    backbone = [name for name in target if name.startswith("backbone.")]
+    missing = [name for name in backbone if name not in found]
+    if len(missing) == len(backbone):
+        raise ValueError(
+            f"{path}: nothing fits the backbone (the file has {_listed(source)}; the "
+            f"network has {_listed(backbone)}); choose the weights of this backbone"
+        )
+    if missing:
+        raise ValueError(f"{path}: weights of the backbone are missing: {_listed(missing)}")
+
+
+def _check_shapes(found, target, path):
+    different = [
+        f"{name} is {tuple(value.shape)} in the file and {tuple(target[name].shape)} in the network"
+        for name, value in found.items()
+        if value.shape != target[name].shape
+    ]
+    if different:
+        raise ValueError(f"{path}: shapes differ: {_listed(different)}")
+
+
+def _check_values(found, path):
+    bad = [
+        name
+        for name, value in found.items()
+        if value.layout != torch.strided
+        or not value.is_floating_point()
+        or not torch.isfinite(value.float()).all()
+    ]
+    if bad:
+        raise ValueError(f"{path}: not finite floating-point numbers: {_listed(bad)}")
+
+
+def _listed(names, limit=5):
+    names = list(names)
+    more = f" (and {len(names) - limit} more)" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
