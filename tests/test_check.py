@@ -1,0 +1,244 @@
+"""What is found out before a run, and how commands end."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections import namedtuple
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from model.backbones import create_backbone
+from workflow_scripts import check_run as command
+from workflow_scripts.command import run
+from wsss import check
+from wsss.datasets.index import DatasetIndex, ImageRecord, write_index
+from wsss.errors import InputError
+from wsss.palette import write_palette_png
+
+
+@pytest.fixture
+def index(tmp_path):
+    """Four noisy photographs of 40x24 with masks: three train, one val."""
+    records = []
+    random = np.random.default_rng(0)
+    for image_id, split in zip("abcd", ["train"] * 3 + ["val"], strict=True):
+        noise = random.integers(0, 256, (24, 40, 3), np.uint8)
+        Image.fromarray(noise).save(tmp_path / f"{image_id}.jpg")
+        write_palette_png(tmp_path / f"{image_id}.png", np.zeros((24, 40), np.uint8))
+        files = (f"{image_id}.jpg", f"{image_id}.png")
+        records.append(ImageRecord(image_id, split, True, *files, 40, 24, ("cat",)))
+    return DatasetIndex(tmp_path, ("cat",), (1,), tuple(records))
+
+
+@pytest.fixture
+def config(tmp_path):
+    """A configuration whose saliency maps and weights are there."""
+    maps = tmp_path / "maps"
+    maps.mkdir()
+    for image_id in "abc":
+        Image.fromarray(np.zeros((24, 40), np.uint8)).save(maps / f"{image_id}.png")
+    torch.save({"layer.weight": torch.zeros(3)}, tmp_path / "start.pth")
+    return {
+        "dataset": {"name": "small", "format": "folder", "root": str(tmp_path)},
+        "saliency": {"source": "maps", "maps": {"folder": str(maps)}},
+        "backbone": {
+            "name": "efficientnet_lite0",
+            "output_stride": 8,
+            "weights": str(tmp_path / "start.pth"),
+        },
+        "device": "cpu",
+        "stages": 2,
+        "seeds": [0],
+        "variants": {"auxsegnet": {}},
+        "images": {"long_side": None},
+    }
+
+
+def problems(findings):
+    return {f.subject: f.message for f in findings if f.level == "problem"}
+
+
+def test_a_sound_run_has_no_problem(config, index, tmp_path):
+    findings = check.check_run(config, index, tmp_path / "results/deep")
+    assert problems(findings) == {}
+    messages = {f.subject: f.message for f in findings}
+    assert messages["images"] == "4 readable"
+    assert messages["masks"] == "4 readable"
+    assert messages["saliency"] == "3 readable"
+    assert messages["device"] == "cpu"
+    assert "3 train, 1 val" in messages["splits"]
+    assert not (tmp_path / "results").exists()
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "name", "subject"),
+    [
+        (truncate, "b.jpg", "images"),
+        (Path.unlink, "b.jpg", "images"),
+        (truncate, "c.png", "masks"),
+        (truncate, "maps/a.png", "saliency"),
+        (Path.unlink, "maps/a.png", "saliency"),
+        (truncate, "start.pth", "weights"),
+        (Path.unlink, "start.pth", "weights"),
+        (lambda path: path.write_bytes(b""), "start.pth", "weights"),
+    ],
+)
+def test_a_spoilt_file_is_found_and_named(config, index, tmp_path, spoil, name, subject):
+    spoil(tmp_path / name)
+    found = problems(check.check_run(config, index, tmp_path))
+    assert list(found) == [subject]
+    assert Path(name).stem in found[subject]
+    assert "\n" not in found[subject]
+
+
+def test_many_offenders_become_one_line(config, index, tmp_path):
+    for image_id in "abcd":
+        truncate(tmp_path / f"{image_id}.jpg")
+    message = problems(check.check_run(config, index, tmp_path))["images"]
+    assert all(f"{image_id}.jpg" in message for image_id in "abc")
+    assert "d.jpg" not in message and message.endswith("(and 1 more)")
+
+
+def test_missing_weights_of_the_saliency_network(config, index, tmp_path):
+    config["saliency"] = {"source": "u2netp", "u2netp": {"weights": str(tmp_path / "none.onnx")}}
+    assert "none.onnx" in problems(check.check_run(config, index, tmp_path))["saliency"]
+
+
+def test_unknown_source_of_saliency(config, index):
+    config["saliency"]["source"] = "guess"
+    assert "guess" in problems(check.check_saliency(config["saliency"], index))["saliency"]
+
+
+@pytest.mark.parametrize(
+    ("name", "gpu", "level"),
+    [
+        ("auto", False, "note"),
+        ("auto", True, "ok"),
+        ("cuda", False, "problem"),
+        ("cuda", True, "ok"),
+        ("cpu", False, "ok"),
+        ("cpu", True, "ok"),
+    ],
+)
+def test_device(monkeypatch, name, gpu, level):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    (finding,) = check.check_device(name)
+    assert finding.level == level
+
+
+def test_no_masks_are_mentioned(index):
+    bare = [replace(record, mask=None, scored=False) for record in index.records]
+    findings = check.check_images(replace(index, records=tuple(bare)))
+    assert [f.level for f in findings if "no masks" in f.message] == ["note"]
+
+
+def test_full_disk_is_a_problem(config, index, tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9, 1000))
+    message = problems(check.check_run(config, index, tmp_path))["disk"]
+    assert "1 kB free" in message and "keep: final" in message
+
+
+def test_needed_disk_follows_the_run(config, index):
+    def total(**changes):
+        return sum(check.disk_needed({**config, **changes}, index).values())
+
+    assert total(stages=4) > total() > total(stages=1)
+    assert total(seeds=[0, 1]) > total()
+    assert total(variants={"a": {}, "b": {}}) > total()
+    assert total(variants={"a": {"stages": 1}}) == total(stages=1)
+    assert total(keep="final") < total()
+    assert total(images={"long_side": 16}) < total()
+    assert total(images={"long_side": 4000}) == total()
+
+
+def test_needed_disk_by_hand(config, index):
+    """Two trainings of stages and one classifier; a grid of 5x3 cells for 40x24 pixels."""
+    needed = check.disk_needed(config, index)
+    pixels, cells = 40 * 24, 5 * 3
+    spare = check.SPARE
+    assert needed["saliency"] == int(3 * pixels * check.PACKED_SALIENCY * spare)
+    assert needed["refined saliency"] == int(2 * 3 * cells * 2 * check.PACKED_FEATURES * spare)
+    network = create_backbone("efficientnet_lite0")
+    weights = sum(4 * tensor.numel() for tensor in network.state_dict().values())
+    assert needed["checkpoints"] == pytest.approx(3 * weights * check.HEADS * spare, rel=1e-6)
+
+
+def test_the_command_prints_a_table(config, index, tmp_path):
+    write_index(index, tmp_path / "index.csv", tmp_path / "classes.csv")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    arguments = [
+        *("--config-json", str(tmp_path / "config.json")),
+        *("--index", str(tmp_path / "index.csv"), "--classes", str(tmp_path / "classes.csv")),
+        *("--results", str(tmp_path)),
+    ]
+    line = [sys.executable, "-m", "workflow_scripts.check_run", *arguments]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "ready to run"
+    assert "4 readable" in done.stdout
+
+
+def test_problems_make_the_command_fail(config, index, tmp_path, capsys):
+    write_index(index, tmp_path / "index.csv", tmp_path / "classes.csv")
+    truncate(tmp_path / "a.jpg")
+    (tmp_path / "start.pth").unlink()
+    files = ["--index", str(tmp_path / "index.csv"), "--classes", str(tmp_path / "classes.csv")]
+    code = command.main(["--config-json", json.dumps(config), *files, "--results", str(tmp_path)])
+    lines = capsys.readouterr().out.splitlines()
+    assert code == 1
+    assert sum(line.startswith("problem ") for line in lines) == 2
+    assert lines[-1] == "2 problem(s)"
+
+
+@pytest.mark.parametrize("text", ["{broken", "no-such-file.json"])
+def test_unreadable_configuration_is_one_line(text):
+    with pytest.raises(InputError, match="--config-json"):
+        command.read_config(text)
+
+
+# --- how every command ends
+
+
+def raising(error):
+    def main(_arguments):
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ("main", "code"),
+    [
+        (lambda _: None, 0),
+        (lambda _: 1, 1),
+        (raising(InputError("file x is wrong: mend it")), 1),
+        (raising(ZeroDivisionError("oh")), 1),
+        (raising(KeyboardInterrupt()), 130),
+    ],
+)
+def test_exit_codes(main, code):
+    with pytest.raises(SystemExit) as caught:
+        run(main)
+    assert caught.value.code == code
+
+
+def test_only_unexpected_errors_show_where_they_came_from(capsys):
+    with pytest.raises(SystemExit):
+        run(raising(InputError("file x is wrong: mend it")))
+    assert capsys.readouterr().err == "error: file x is wrong: mend it\n"
+    with pytest.raises(SystemExit):
+        run(raising(ZeroDivisionError("oh")))
+    shown = capsys.readouterr().err
+    assert "Traceback" in shown and "in main" in shown
+    assert shown.splitlines()[-1] == "error: ZeroDivisionError: oh"

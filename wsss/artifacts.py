@@ -1,0 +1,282 @@
+"""HDF5 artifacts: one file per artifact and shard, a record per image.
+
+`/records/<image_id>` is a data set (one array) or a group of data sets (several arrays). The root
+attributes say what the file is, what it was made with and from, and hold a digest of its content.
+A file appears under its name only when it is whole and checked; afterwards it is read-only.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from wsss.errors import InputError, listed
+from wsss.files import atomic_path
+
+SCHEMA_VERSION = 1
+# Identity: what a reader compares. The rest of the root attributes is provenance.
+IDENTITY_KEYS = ("dataset", "index_digest", "classes", "variant", "seed", "stage", "split")
+
+
+@dataclass(frozen=True)
+class Record:
+    """An image's array (or dict of arrays) and its attributes."""
+
+    array: np.ndarray | dict[str, np.ndarray]
+    attributes: dict
+
+
+class ArtifactWriter:
+    """Write an artifact; use as a context manager.
+
+    Args:
+        path: where the file will lie; nothing is there before it is complete and checked.
+        kind: e.g. `cams`.
+        identity: values for some of `IDENTITY_KEYS`.
+        parameters: settings it was made with (JSON-able).
+        sources: name -> content digest of what it was made from.
+        expected: the image ids it must hold in the end.
+    """
+
+    def __init__(self, path, kind, *, identity, parameters, sources, expected):
+        unknown = set(identity) - set(IDENTITY_KEYS)
+        if unknown:
+            raise ValueError(f"not an identity key: {', '.join(sorted(unknown))}")
+        self.path = Path(path)
+        self.kind = kind
+        self.header = {
+            "kind": kind,
+            "schema_version": SCHEMA_VERSION,
+            **{key: _plain(value) for key, value in identity.items()},
+            "parameters": _json(parameters),
+            "sources": _json(sources),
+            "versions": _json(_versions()),
+        }
+        self.expected = list(expected)
+        self._digests = {}
+
+    def __enter__(self):
+        self._atomic = atomic_path(self.path)
+        self._temporary = self._atomic.__enter__()
+        self._file = h5py.File(self._temporary, "w", libver=("v110", "v110"))
+        self._file.attrs.update(self.header)
+        self._records = self._file.create_group("records")
+        return self
+
+    def write(self, image_id, array, **attributes):
+        """Add an image's array or dict of arrays; attributes are numbers, strings or lists."""
+        if image_id in self._digests:
+            raise ValueError(f"{self.path}: image {image_id} written twice")
+        if isinstance(array, dict):
+            node = self._records.create_group(image_id)
+            for name, part in array.items():
+                _create_dataset(node, name, part, image_id)
+        else:
+            node = _create_dataset(self._records, image_id, array, image_id)
+        node.attrs.update(attributes)
+        self._digests[image_id] = record_digest(array, attributes)
+
+    def __exit__(self, kind, error, trace):
+        try:
+            if error is None:
+                self._finish()
+            else:
+                self._file.close()
+        except BaseException as problem:
+            self._file.close()
+            if not self._atomic.__exit__(type(problem), problem, problem.__traceback__):
+                raise
+        return self._atomic.__exit__(kind, error, trace)
+
+    def _finish(self):
+        missing = [i for i in self.expected if i not in self._digests]
+        surplus = sorted(set(self._digests) - set(self.expected))
+        if missing or surplus:
+            raise ValueError(
+                f"{self.path}: {len(missing)} image(s) missing, {len(surplus)} not expected: "
+                f"{listed(missing + surplus)}"
+            )
+        self._file.attrs["content_digest"] = content_digest(self._digests)
+        self._file.close()
+        _check_written(self._temporary, self._digests)
+        os.chmod(self._temporary, 0o444)
+
+
+def _create_dataset(parent, name, array, image_id):
+    array = np.asarray(array)
+    if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+        raise ValueError(f"image {image_id}: {name} holds values that are not finite")
+    if array.size == 0:  # no chunks in an empty data set, e.g. no CAM for an image without labels
+        return parent.create_dataset(name, data=array)
+    return parent.create_dataset(
+        name, data=array, chunks=array.shape, compression="gzip", compression_opts=4, shuffle=True
+    )
+
+
+def _check_written(path, digests):
+    """Read everything back: what is on disk is what was meant."""
+    with h5py.File(path, "r") as file:
+        for image_id, digest in digests.items():
+            record = _record_of(file["records"][image_id])
+            if record_digest(record.array, record.attributes) != digest:
+                raise OSError(f"{path}: image {image_id} was not written as it is; disk faulty?")
+
+
+def record_digest(array, attributes):
+    """SHA-256 over names, types, shapes, values and attributes of one record."""
+    digest = hashlib.sha256()
+    parts = array if isinstance(array, dict) else {"": array}
+    for name in sorted(parts):
+        part = np.ascontiguousarray(parts[name])
+        digest.update(f"{name}|{part.dtype.str}|{part.shape}|".encode())
+        digest.update(part.tobytes())
+    plain = {key: np.asarray(value).tolist() for key, value in attributes.items()}
+    digest.update(_json(plain).encode())
+    return digest.hexdigest()
+
+
+def content_digest(digests):
+    """The content digest of an artifact: over its records, in the order of their ids."""
+    joined = "".join(f"{image_id}={digests[image_id]};" for image_id in sorted(digests))
+    return hashlib.sha256(joined.encode()).hexdigest()
+
+
+class ArtifactReader:
+    """Read one kind of artifact from one or several shard files.
+
+    Files are opened when first needed and once per process, so a reader may travel to workers.
+
+    Raises:
+        InputError: a file that is missing, truncated, of another kind, of a newer schema, or of
+            another data set, variant, seed or stage than `identity` says; an image twice.
+    """
+
+    def __init__(self, paths, kind, **identity):
+        self.paths = [Path(p) for p in ([paths] if isinstance(paths, str | Path) else paths)]
+        self.kind = kind
+        self._open_files = {}
+        self._where = {}
+        self.headers = {}
+        for path in self.paths:
+            self._add(path, identity)
+        self.ids = tuple(self._where)
+
+    def _add(self, path, identity):
+        with open_artifact(path) as file:
+            header = read_header(file)
+            _check_header(path, header, self.kind, identity)
+            ids = list(file["records"])
+        twice = [i for i in ids if i in self._where]
+        if twice:
+            raise InputError(
+                f"{path}: image(s) also in {self._where[twice[0]]}: {listed(twice)}; "
+                "give each shard once"
+            )
+        self._where.update(dict.fromkeys(ids, path))
+        self.headers[path] = header
+
+    def __contains__(self, image_id):
+        return image_id in self._where
+
+    def __getstate__(self):
+        return {**self.__dict__, "_open_files": {}}
+
+    def read(self, image_id):
+        """The `Record` of an image."""
+        if image_id not in self._where:
+            raise InputError(
+                f"{listed(self.paths, 1)}: no image {image_id} among its {self.kind}; "
+                "remake the file with snakemake -f FILE"
+            )
+        path = self._where[image_id]
+        key = (os.getpid(), path)  # an open HDF5 file does not survive a fork
+        if key not in self._open_files:
+            self._open_files[key] = open_artifact(path)
+        try:
+            return _record_of(self._open_files[key]["records"][image_id])
+        except (OSError, RuntimeError, KeyError) as error:
+            raise InputError(
+                f"{path}: image {image_id} cannot be read ({error}); "
+                f"remake the file with snakemake -f {path}"
+            ) from error
+
+    @property
+    def sources(self):
+        """Name -> content digest, for the `sources` of what is made from these files."""
+        return {path.as_posix(): h["content_digest"] for path, h in self.headers.items()}
+
+
+def open_artifact(path):
+    """Open an artifact for reading.
+
+    Raises:
+        InputError: the file is missing, truncated, or no artifact of this project.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; make it with snakemake {path}")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise InputError(
+            f"{path}: not a readable HDF5 file (truncated?); remake it with snakemake -f {path}"
+        ) from error
+    if "records" not in file or "kind" not in file.attrs:
+        file.close()
+        raise InputError(f"{path}: an HDF5 file, but no artifact of this workflow")
+    return file
+
+
+def read_header(file):
+    """Root attributes of an open artifact, with JSON attributes parsed."""
+    header = {key: _python(value) for key, value in file.attrs.items()}
+    for key in ("parameters", "sources", "versions", "classes"):
+        if key in header:
+            header[key] = json.loads(header[key])
+    return header
+
+
+def _check_header(path, header, kind, identity):
+    if header["kind"] != kind:
+        raise InputError(f"{path}: holds {header['kind']}, not {kind}; give another file")
+    if header["schema_version"] > SCHEMA_VERSION:
+        raise InputError(
+            f"{path}: written by a newer version (schema {header['schema_version']}, "
+            f"known: {SCHEMA_VERSION}); update this checkout"
+        )
+    if "content_digest" not in header:
+        raise InputError(f"{path}: incomplete; remake it with snakemake -f {path}")
+    for key, value in identity.items():
+        expected = list(value) if isinstance(value, tuple) else value
+        if header.get(key) != expected:
+            raise InputError(
+                f"{path}: made for {key} {header.get(key)!r}, needed is {expected!r}; "
+                f"remake it with snakemake -f {path}"
+            )
+
+
+def _record_of(node):
+    attributes = {key: _python(value) for key, value in node.attrs.items()}
+    if isinstance(node, h5py.Group):
+        return Record({name: node[name][()] for name in node}, attributes)
+    return Record(node[()], attributes)
+
+
+def _python(value):
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+
+
+def _plain(value):
+    return _json(value) if isinstance(value, list | tuple | dict) else value
+
+
+def _json(value):
+    return json.dumps(value, sort_keys=True)
+
+
+def _versions():
+    return {"h5py": h5py.__version__, "numpy": np.__version__}

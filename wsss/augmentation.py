@@ -1,0 +1,68 @@
+"""Random views of training images. Images are uint8 RGB (H, W, 3), label maps uint8 (H, W)."""
+
+import cv2
+import numpy as np
+
+
+def resize_image(image, size):
+    """To (height, width); area interpolation when shrinking, bilinear else."""
+    height, width = size
+    if image.shape[:2] == (height, width):
+        return image
+    shrinks = height < image.shape[0] and width < image.shape[1]
+    return cv2.resize(
+        image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    )
+
+
+def resize_labels(labels, size):
+    """To (height, width) by nearest neighbour."""
+    height, width = size
+    return cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def scaled_size(size, factor):
+    """(height, width) times a factor, at least 1 pixel."""
+    return tuple(max(1, round(side * factor)) for side in size)
+
+
+def random_crop_origin(size, crop, rng):
+    """Top-left corner of a random crop; 0 along a side that is smaller than the crop."""
+    return tuple(int(rng.integers(0, max(side - crop, 0) + 1)) for side in size)
+
+
+def crop_and_pad(array, origin, crop, fill):
+    """Crop x crop from `origin`; what lies beyond is padded at the bottom and right."""
+    top, left = origin
+    part = array[top : top + crop, left : left + crop]
+    padded = np.full((crop, crop, *array.shape[2:]), fill, dtype=array.dtype)
+    padded[: part.shape[0], : part.shape[1]] = part
+    return padded
+
+
+def jitter_colours(image, strengths, rng):
+    """Random brightness, contrast, saturation and hue (torchvision's definitions and order fixed).
+
+    `strengths` are the maximal changes of the factors around 1 (hue: in turns).
+    """
+    brightness, contrast, saturation, hue = strengths
+    out = image.astype(np.float32)
+    out = np.clip(out * _factor(brightness, rng), 0, 255)
+    grey = cv2.cvtColor(out, cv2.COLOR_RGB2GRAY)
+    out = np.clip(_blend(out, grey.mean(), _factor(contrast, rng)), 0, 255)
+    grey = cv2.cvtColor(out, cv2.COLOR_RGB2GRAY)[..., None]
+    out = np.clip(_blend(out, grey, _factor(saturation, rng)), 0, 255)
+    shift = rng.uniform(-hue, hue)
+    if hue:
+        hsv = cv2.cvtColor(out, cv2.COLOR_RGB2HSV)
+        hsv[..., 0] = (hsv[..., 0] + 360 * shift) % 360
+        out = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+    return np.rint(out).astype(np.uint8)
+
+
+def _factor(strength, rng):
+    return rng.uniform(max(0.0, 1 - strength), 1 + strength)
+
+
+def _blend(image, other, factor):
+    return image * factor + other * (1 - factor)

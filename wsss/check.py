@@ -1,0 +1,234 @@
+"""What can be known before hours of compute: files, device, disk."""
+
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+
+from wsss.datasets.index import SPLITS
+from wsss.errors import InputError
+from wsss.progress import progress
+
+SHOWN = 3  # offenders named per check
+SPARE = 1.2  # the estimate of disk is meant to be too high rather than too low
+
+# Stored over raw bytes, measured on VOC photographs with gzip 4 + shuffle: saliency 0.14,
+# label maps 0.02; CAMs hardly shrink.
+PACKED_SALIENCY = 0.2
+PACKED_LABELS = 0.04
+PACKED_FEATURES = 0.9
+OVERLAY_BYTES = 1.5  # per pixel of an overlay PNG
+PREDICTED_CLASSES = 4  # classes whose probability is above 0.01 somewhere in an image
+HEADS = 1.2  # a network over its backbone
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A line of the report; `level` is ok, note or problem."""
+
+    level: str
+    subject: str
+    message: str
+
+
+def check_run(config, index, results="results"):
+    """Check everything that a run will read, the device and the free disk space.
+
+    Args:
+        config: the merged configuration (sections dataset, saliency, backbone, device, stages,
+            seeds, variants, images).
+        index: the DatasetIndex of the run.
+        results: the folder that the run will write to; it need not exist.
+
+    Returns:
+        A list of `Finding`, those of level "problem" being what would stop the run.
+    """
+    return [
+        *check_images(index),
+        *check_saliency(config["saliency"], index),
+        *check_weights(config["backbone"]),
+        *check_device(config["device"]),
+        *check_disk(disk_needed(config, index), results),
+    ]
+
+
+def check_images(index):
+    """Decode every image and mask completely."""
+    masked = [record for record in index.records if record.mask is not None]
+    return [
+        _all_readable("images", index.records, index.read_image),
+        _all_readable("masks", masked, index.read_mask),
+        *_counts(index),
+    ]
+
+
+def check_saliency(settings, index):
+    """Ask the configured source of saliency for its files; relative paths start here."""
+    from wsss.saliency import create_source  # it brings OpenCV's networks along
+
+    name, train = settings["source"], index.split("train")
+    try:
+        source = create_source(settings, Path())
+        if hasattr(source, "check"):
+            source.check(train)
+    except InputError as error:
+        return [Finding("problem", "saliency", str(error))]
+    if name != "maps":
+        return [Finding("ok", "saliency", f"{name}, computed for {len(train)} training images")]
+    # A ready map is read without its image: what decodes here will decode in the job.
+    return [_all_readable("saliency", train, lambda record: source.predict(record, None))]
+
+
+def check_weights(backbone):
+    """The file of weights that classification training starts from."""
+    path = backbone.get("weights")
+    if not path:
+        return [Finding("note", "weights", f"{backbone['name']} starts from random weights")]
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+    except OSError as error:
+        message = f"backbone.weights: {path} cannot be read ({error.strerror}): fetch it first"
+        return [Finding("problem", "weights", message)]
+    if size == 0 or not _loads(path):
+        message = f"backbone.weights: {path} is empty or damaged: delete it and fetch it again"
+        return [Finding("problem", "weights", message)]
+    return [Finding("ok", "weights", f"{path}, {_readable_bytes(size)}")]
+
+
+def _loads(path):
+    """Whether a PyTorch file opens; files of other programs are left to their importer."""
+    import torch
+
+    if Path(path).suffix not in (".pth", ".pt"):
+        return True
+    try:
+        torch.load(path, map_location="cpu", weights_only=True)
+    # A damaged or foreign file can raise nearly anything.
+    except Exception:
+        return False
+    return True
+
+
+def check_device(name):
+    """Which device a job on this machine would use."""
+    from wsss.devices import choose_device  # torch takes seconds to import
+
+    try:
+        device = choose_device(name)
+    except InputError as error:
+        return [Finding("problem", "device", str(error))]
+    fallback = name == "auto" and device.type == "cpu"
+    note = "the CPU, as there is no GPU: expect hours" if fallback else device.type
+    return [Finding("note" if fallback else "ok", "device", note)]
+
+
+def check_disk(needed, results):
+    """Compare bytes by artifact kind with the free space where results will lie."""
+    folder = Path(results).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    free, total = shutil.disk_usage(folder).free, sum(needed.values())
+    largest = sorted(needed, key=needed.get, reverse=True)[:SHOWN]
+    parts = ", ".join(f"{kind} {_readable_bytes(needed[kind])}" for kind in largest)
+    message = (
+        f"about {_readable_bytes(total)} needed ({parts}, ...), {_readable_bytes(free)} free in"
+        f" {folder}"
+    )
+    if total > free:
+        return [Finding("problem", "disk", f"{message}: free some, or set keep: final")]
+    return [Finding("ok", "disk", message)]
+
+
+def disk_needed(config, index):
+    """Estimate the bytes that a run leaves behind, by artifact kind.
+
+    Per image: saliency, label maps and their PNGs at image resolution; CAMs and probabilities in
+    float16 on the network's feature grid. Per training: a checkpoint in float32. With
+    `keep: final` only the last stage keeps its maps.
+    """
+    seeds, variants = len(config["seeds"]), config["variants"]
+    trainings = seeds * sum(v.get("stages", config["stages"]) for v in variants.values())
+    kept = seeds * len(variants) if config.get("keep") == "final" else trainings
+    train, predicted = index.split("train"), index.split("val") + index.split("test")
+    pixels, cells = _pixels, _cell_counter(config)
+    cam_cells = sum(cells(record) * max(1, len(record.labels)) for record in train)
+    grid = sum(map(cells, predicted)) * PREDICTED_CLASSES
+    features, labels = 2 * PACKED_FEATURES, PACKED_LABELS
+    needed = {
+        "saliency": pixels(train) * PACKED_SALIENCY,
+        "CAMs": cam_cells * features * (seeds + kept),
+        "refined saliency": sum(map(cells, train)) * features * kept,
+        "pseudo labels": pixels(train) * (PACKED_SALIENCY + labels) * kept,
+        "predictions": (pixels(predicted) * 3 * labels + grid * features) * kept,
+        "masks": pixels(index.records) * (labels + OVERLAY_BYTES),
+        "checkpoints": checkpoint_bytes(config["backbone"]) * (seeds + trainings),
+        # Weights and momentum of the jobs that are under way.
+        "resume states": checkpoint_bytes(config["backbone"]) * 2,
+    }
+    return {kind: int(size * SPARE) for kind, size in needed.items()}
+
+
+def checkpoint_bytes(backbone):
+    """Bytes of a checkpoint: float32 parameters and buffers of the backbone, and its heads."""
+    import torch
+
+    from model.backbones import create_backbone
+
+    with torch.device("meta"):  # counts without memory
+        network = create_backbone(backbone["name"], backbone["output_stride"])
+    return int(HEADS * 4 * sum(tensor.numel() for tensor in network.state_dict().values()))
+
+
+def _all_readable(subject, records, read):
+    """One finding on all files of a kind: how many there are, or the first few that fail."""
+
+    def complaint(record):
+        try:
+            read(record)
+        except InputError as error:
+            return str(error)
+        return None
+
+    # Threads are enough: decoders let go of Python's lock.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = pool.map(complaint, records)
+        results = progress(results, total=len(records), desc=f"reading {subject}")
+        failures = [message for message in results if message]
+    if failures:
+        more = f" (and {len(failures) - SHOWN} more)" if len(failures) > SHOWN else ""
+        return Finding("problem", subject, "; ".join(failures[:SHOWN]) + more)
+    return Finding("ok", subject, f"{len(records)} readable")
+
+
+def _counts(index):
+    counts = ", ".join(f"{len(index.split(name))} {name}" for name in SPLITS)
+    yield Finding("ok", "splits", f"{counts}; {len(index.classes)} classes")
+    if not any(record.scored for record in index.records):
+        yield Finding("note", "splits", "no masks: the tables of the evaluation stay empty")
+
+
+def _pixels(records):
+    return sum(record.width * record.height for record in records)
+
+
+def _cell_counter(config):
+    """A function that counts the feature cells of a record."""
+    stride, long_side = config["backbone"]["output_stride"], config["images"]["long_side"]
+
+    def cells(record):
+        longest = max(record.width, record.height)
+        scale = min(1, long_side / longest) if long_side else 1
+        return ceil(record.width * scale / stride) * ceil(record.height * scale / stride)
+
+    return cells
+
+
+def _readable_bytes(size):
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit in ("B", "kB") else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"

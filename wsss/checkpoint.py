@@ -1,0 +1,107 @@
+"""Checkpoints of this workflow: weights with what is needed to rebuild the network."""
+
+import hashlib
+
+import torch
+
+from model.auxsegnet import AuxSegNet
+from wsss.errors import InputError
+from wsss.files import atomic_path
+
+FORMAT = "auxsegnet-checkpoint-1"
+
+
+def network_arguments(num_classes, backbone, network):
+    """Arguments of `AuxSegNet` from the configuration's sections `backbone` and `network`."""
+    return {
+        "num_classes": num_classes,
+        "backbone": backbone["name"],
+        "output_stride": backbone["output_stride"],
+        **network,
+    }
+
+
+def save_checkpoint(path, network, arguments, identity, parameters):
+    """Write weights, the arguments of `AuxSegNet`, identity and settings; returns the digest."""
+    state = {
+        name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
+    }
+    digest = state_digest(state)
+    with atomic_path(path) as temporary:
+        torch.save(
+            {
+                "format": FORMAT,
+                "arguments": arguments,
+                "identity": identity,
+                "parameters": parameters,
+                "digest": digest,
+                "model": state,
+            },
+            temporary,
+        )
+    return digest
+
+
+def state_digest(state):
+    """SHA-256 over names, types, shapes and values of a state dict."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def read_checkpoint(path, **identity):
+    """A checkpoint as a dict, after comparing it with `identity`.
+
+    Raises:
+        InputError: missing, unreadable, of another program, or made for something else.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; make it with snakemake {path}") from error
+    except Exception as error:
+        raise InputError(
+            f"{path}: not a readable checkpoint ({str(error).splitlines()[0][:120]}); "
+            f"remake it with snakemake -f {path}"
+        ) from error
+    if not isinstance(checkpoint, dict) or checkpoint.get("format") != FORMAT:
+        raise InputError(f"{path}: no checkpoint of this workflow; remake it")
+    for key, value in identity.items():
+        found = checkpoint["identity"].get(key)
+        if found != value:
+            raise InputError(
+                f"{path}: made for {key} {found!r}, needed is {value!r}; "
+                f"remake it with snakemake -f {path}"
+            )
+    return checkpoint
+
+
+def load_network(path, device, **identity):
+    """The network of a checkpoint in evaluation mode, and the checkpoint."""
+    checkpoint = read_checkpoint(path, **identity)
+    network = AuxSegNet(**checkpoint["arguments"])
+    network.load_state_dict(checkpoint["model"])
+    return network.to(device).eval(), checkpoint
+
+
+def load_shared_weights(network, path, **identity):
+    """Continue from a checkpoint with other branches: take what both networks have.
+
+    Raises:
+        InputError: the checkpoint lacks a backbone weight, or shapes differ.
+    """
+    checkpoint = read_checkpoint(path, **identity)
+    own = network.state_dict()
+    shared = {name: value for name, value in checkpoint["model"].items() if name in own}
+    missing = [name for name in own if name.startswith("backbone.") and name not in shared]
+    differing = [name for name, value in shared.items() if value.shape != own[name].shape]
+    if missing or differing:
+        raise InputError(
+            f"{path}: not the weights of this network "
+            f"({(missing + differing)[0]} is missing or of another shape); remake it"
+        )
+    network.load_state_dict(shared, strict=False)
+    return checkpoint

@@ -1,0 +1,58 @@
+"""Choosing where the network runs, and making it repeatable there."""
+
+import logging
+import os
+import random
+
+import numpy as np
+import torch
+
+from wsss.errors import InputError
+
+log = logging.getLogger(__name__)
+
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose_device(name, gpus=1):
+    """`auto`, `cuda` or `cpu` -> torch.device.
+
+    Args:
+        name: `auto` takes the GPU where there is one and says in one line where there is none.
+        gpus: GPUs that the job was given; with 0 it must not touch one.
+
+    Raises:
+        InputError: `cuda` was asked for and there is no GPU: a silent run on the CPU would
+            waste a night.
+    """
+    available = gpus > 0 and torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise InputError(
+            "device: cuda, but this job sees no GPU; run it on a GPU node, "
+            "or set device: auto in the configuration to use the CPU"
+        )
+    if name == "cpu" or not available:
+        if name == "auto":
+            log.warning("no GPU: running on the CPU (device: auto)")
+        return torch.device("cpu")
+    return torch.device("cuda")
+
+
+def make_repeatable(seed, device, threads):
+    """Seed every generator and ask for deterministic kernels."""
+    torch.set_num_threads(max(1, threads))
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
+        # Some losses have no deterministic kernel on a GPU: those are named in a warning.
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def autocast(device, precision):
+    """Context for mixed precision; `fp32` switches it off."""
+    dtype = PRECISIONS[precision]
+    return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)

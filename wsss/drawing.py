@@ -1,0 +1,364 @@
+"""Pictures for people: label maps in colour, heat maps, panels of captioned tiles, loss curves.
+
+Everything takes and returns numpy arrays; a picture is uint8 RGB (H, W, 3). Maps are brought to
+the size at which they are shown before they are coloured, so that hatching and outlines stay
+sharp. No training or inference module imports this one: a prettier picture retrains nothing.
+"""
+
+import csv
+import math
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import cv2
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont
+
+from wsss.errors import InputError
+from wsss.files import atomic_path
+from wsss.palette import voc_palette
+
+IGNORE = 255
+IGNORED_COLOURS = ((238, 238, 238), (176, 176, 176))  # ground and lines of the hatching
+HATCH_PERIOD = 8  # pixels
+INK, FAINT, PAPER = (25, 25, 25), (120, 120, 120), (255, 255, 255)
+FONT_SIZE, SMALLEST_FONT = 13, 10
+CAPTION_HEIGHT = 20
+GAP = 6
+MARGIN = 10
+SWATCH = 13
+
+# --- maps in colour ------------------------------------------------------------------------------
+
+
+def colourise(labels):
+    """Class ids (H, W) as a picture in VOC's colours; 255 is hatched grey, not VOC's cream."""
+    picture = voc_palette()[labels]
+    ignored = labels == IGNORE
+    picture[ignored] = _hatching(labels.shape)[ignored]
+    return picture
+
+
+def overlay(image, labels, alpha):
+    """A photograph with objects tinted in their class colour and outlined; background as it is.
+
+    Args:
+        image: uint8 RGB (H, W, 3).
+        labels: class ids (H, W).
+        alpha: opacity of the tint, 0..1; outlines are opaque.
+    """
+    colours = colourise(labels)
+    weight = np.where(labels == 0, 0.0, alpha)
+    kernel = np.ones((3, 3), np.uint8)
+    weight[(cv2.erode(labels, kernel) != cv2.dilate(labels, kernel)) & (labels != 0)] = 1.0
+    return _blend(image, colours, weight[..., None])
+
+
+def heat(values):
+    """Values 0..1 (H, W) from dark blue over green to red; values outside are clipped."""
+    return _byte(matplotlib.colormaps["turbo"](np.clip(values, 0.0, 1.0))[..., :3])
+
+
+def heat_overlay(image, values, alpha=0.55):
+    """A heat map (values 0..1, (H, W)) laid over a greyed photograph of the same size."""
+    grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    return _blend(grey, heat(values), alpha)
+
+
+def grey(values):
+    """Values 0..1 (H, W) as a grey picture, 1 being white."""
+    return np.repeat(_byte(np.clip(values, 0.0, 1.0))[..., None], 3, axis=2)
+
+
+def _hatching(size):
+    rows, columns = np.indices(size)
+    lines = (rows + columns) % HATCH_PERIOD < 2
+    return np.uint8(IGNORED_COLOURS)[lines.astype(int)]
+
+
+def _blend(below, above, weight):
+    mixed = below * (1.0 - weight) + above * np.float64(weight)
+    return np.rint(mixed).astype(np.uint8)
+
+
+def _byte(values):
+    return np.rint(np.asarray(values, np.float64) * 255).astype(np.uint8)
+
+
+# --- sizes ---------------------------------------------------------------------------------------
+
+
+def fitted_size(size, box):
+    """The (height, width) that fills `box` (height, width) with the shape of `size`."""
+    scale = min(box[0] / size[0], box[1] / size[1])
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def resized_image(image, size):
+    """A photograph (H, W, 3) at (height, width): averaged when it shrinks."""
+    shrinks = size[0] <= image.shape[0] and size[1] <= image.shape[1]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(image, size[::-1], interpolation=method)
+
+
+def resized_map(values, size):
+    """A map (h, w) of any number type at (height, width), bilinear; float32."""
+    return cv2.resize(values.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def resized_labels(labels, size):
+    """Class ids (h, w) at (height, width); never a mixture of two."""
+    return cv2.resize(labels, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+# --- legends and panels --------------------------------------------------------------------------
+
+
+def legend_entries(ids, classes):
+    """What a legend says: (id, name) of each class id that occurs, in ascending order.
+
+    Args:
+        ids: ids as in label maps: 0 background, 1..C, 255 ignored.
+        classes: names of the C object classes.
+    """
+    return [(i, class_name(i, classes)) for i in sorted({int(i) for i in ids})]
+
+
+def class_name(label, classes):
+    """The name of an id in a label map."""
+    if label == 0:
+        return "background"
+    if label == IGNORE:
+        return "ignored"
+    return classes[label - 1] if label <= len(classes) else f"unknown class {label}"
+
+
+def legend(entries, width):
+    """A strip (h, width, 3) of colour swatches with names, on as many lines as they need."""
+    places, x, line = [], MARGIN, 0
+    for label, name in entries:
+        needed = SWATCH + 6 + math.ceil(_font().getlength(name)) + 16
+        if x > MARGIN and x + needed > width - MARGIN:
+            x, line = MARGIN, line + 1
+        places.append((x, line * (SWATCH + 9) + 4, label, name))
+        x += needed
+    canvas = Image.new("RGB", (width, (line + 1) * (SWATCH + 9) + 4), PAPER)
+    draw = ImageDraw.Draw(canvas)
+    for x, y, label, name in places:
+        swatch = colourise(np.full((SWATCH, SWATCH), label, np.uint8))
+        canvas.paste(Image.fromarray(swatch), (x, y))
+        draw.rectangle((x, y, x + SWATCH - 1, y + SWATCH - 1), outline=FAINT)
+        room = width - MARGIN - x - SWATCH - 6
+        draw.text((x + SWATCH + 6, y + SWATCH // 2), _cut(name, room), INK, _font(), anchor="lm")
+    return np.array(canvas)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A picture with a caption above it; a picture of None leaves the place empty."""
+
+    picture: np.ndarray | None
+    caption: str = ""
+
+
+def panels(rows, tile_width):
+    """Rows of tiles as one picture: columns aligned, pictures centred in their places.
+
+    Args:
+        rows: lists of `Tile`; rows may be of different length. A row without any caption takes
+            no room for captions.
+        tile_width: width of a column in pixels; no picture is wider.
+    """
+    columns = max(len(row) for row in rows)
+    width = 2 * MARGIN + columns * tile_width + (columns - 1) * GAP
+    return np.vstack([_row(row, tile_width, width) for row in rows])
+
+
+def panel_tile_width(columns, width):
+    """The tile width at which `columns` columns make a panel at most `width` wide."""
+    return (width - 2 * MARGIN - (columns - 1) * GAP) // columns
+
+
+def _row(tiles, tile_width, width):
+    top = CAPTION_HEIGHT if any(tile.caption for tile in tiles) else 0
+    height = max((t.picture.shape[0] for t in tiles if t.picture is not None), default=0)
+    canvas = Image.new("RGB", (width, top + height + GAP), PAPER)
+    draw = ImageDraw.Draw(canvas)
+    font = _caption_font([tile.caption for tile in tiles], tile_width)
+    for number, tile in enumerate(tiles):
+        x = MARGIN + number * (tile_width + GAP)
+        caption = _cut(tile.caption, tile_width, font)
+        draw.text((x + tile_width // 2, top // 2), caption, INK, font, anchor="mm")
+        if tile.picture is not None:
+            free = (tile_width - tile.picture.shape[1], height - tile.picture.shape[0])
+            place = (x + free[0] // 2, top + free[1] // 2)
+            canvas.paste(Image.fromarray(tile.picture), place)
+    return np.array(canvas)
+
+
+def _caption_font(captions, width):
+    """The largest font in which every caption fits; the smallest if none does."""
+    fonts = [_font(size) for size in range(FONT_SIZE, SMALLEST_FONT - 1, -1)]
+    fitting = (f for f in fonts if all(f.getlength(caption) <= width for caption in captions))
+    return next(fitting, fonts[-1])
+
+
+def title(text, width):
+    """A headline as a strip (h, width, 3); text that is too long is cut."""
+    canvas = Image.new("RGB", (width, 32), PAPER)
+    font = _font(FONT_SIZE + 3, bold=True)
+    text = _cut(text, width - 2 * MARGIN, font)
+    ImageDraw.Draw(canvas).text((MARGIN, 18), text, INK, font, anchor="lm")
+    return np.array(canvas)
+
+
+def stack(pictures):
+    """Pictures below each other, filled up with white to the widest."""
+    width = max(picture.shape[1] for picture in pictures)
+    return np.vstack([_widened(picture, width) for picture in pictures])
+
+
+def _widened(picture, width):
+    missing = width - picture.shape[1]
+    return np.pad(picture, ((0, 0), (0, missing), (0, 0)), constant_values=255)
+
+
+@cache
+def _font(size=FONT_SIZE, bold=False):
+    # matplotlib brings this font along, so that pictures look the same on every machine.
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", name)), size)
+
+
+def _cut(text, width, font=None):
+    font = font or _font()
+    text = "".join(c if c.isprintable() else "?" for c in text)
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "…") > width:
+        text = text[:-1]
+    return text + "…"
+
+
+def save_picture(path, picture, max_bytes=None):
+    """Write a picture as PNG or JPEG, by the name of the file; whole or not at all.
+
+    With `max_bytes`, a PNG that is larger gets a palette of 256 colours of its own.
+
+    Raises:
+        InputError: the name is of neither kind, or the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise InputError(f"{path}: a picture ends in .png or .jpg; choose such a name")
+    image = Image.fromarray(picture)
+    try:
+        with atomic_path(path) as temporary:
+            image.save(temporary, optimize=True, quality=92)
+            if max_bytes and path.suffix == ".png" and temporary.stat().st_size > max_bytes:
+                image.quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(
+                    temporary, optimize=True
+                )
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+# --- curves --------------------------------------------------------------------------------------
+
+# Okabe and Ito's colours, which stay apart for colour-blind readers.
+LOSS_STYLES = {
+    "loss": ("total", "#000000", "-"),
+    "classification": ("classification", "#D55E00", "-"),
+    "saliency": ("saliency", "#0072B2", "--"),
+    "refined_saliency": ("saliency, refined", "#0072B2", "-"),
+    "segmentation": ("segmentation", "#009E73", "--"),
+    "refined_segmentation": ("segmentation, refined", "#009E73", "-"),
+}
+
+
+def read_log(path):
+    """The columns of a log.csv as lists of floats.
+
+    Raises:
+        InputError: the file is missing, no log, or holds something that is no number.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        columns = {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else ())}
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); remake it") from error
+    except (csv.Error, TypeError, ValueError) as error:
+        raise InputError(f"{path}: not a readable log ({error}); remake it") from error
+    missing = [name for name in ("epoch", "learning_rate", "loss") if name not in columns]
+    if missing:
+        raise InputError(f"{path}: no training log (without {', '.join(missing)}); remake it")
+    return columns
+
+
+def draw_curves(logs):
+    """Losses of several runs one after the other, learning rate below.
+
+    Args:
+        logs: name -> columns of `read_log`, in the order of the runs.
+
+    Returns:
+        matplotlib Figure.
+    """
+    figure = Figure(figsize=(max(7.0, 2.6 * len(logs) + 2.0), 5.2), dpi=110, layout="constrained")
+    losses, rates = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    start = 0.0
+    for name, columns in logs.items():
+        end = start + math.ceil(max(columns["epoch"]))
+        _draw_run(losses, rates, columns, start)
+        for axes in (losses, rates):
+            axes.axvline(end, color="#999999", linewidth=0.8, linestyle=":")
+        losses.annotate(
+            name,
+            ((start + end) / 2, 1),
+            (0, 4),
+            xycoords=losses.get_xaxis_transform(),
+            textcoords="offset points",
+            ha="center",
+        )
+        start = end
+    _finish_axes(figure, losses, rates, start)
+    return figure
+
+
+def _draw_run(losses, rates, columns, start):
+    epochs = [start + epoch for epoch in columns["epoch"]]
+    parts = [name for name in LOSS_STYLES if name in columns]
+    if "loss" in parts and len(parts) == 2:  # the only loss is the total
+        parts.remove("loss")
+    for name in parts:
+        label, colour, line = LOSS_STYLES[name]
+        losses.plot(epochs, columns[name], line, color=colour, linewidth=1.4, label=label)
+    rates.plot(epochs, columns["learning_rate"], color="#555555", linewidth=1.4)
+
+
+def _finish_axes(figure, losses, rates, end):
+    losses.set_yscale("log")
+    losses.yaxis.set_major_formatter("{x:g}")
+    losses.set_ylabel("loss")
+    rates.set_ylabel("learning rate")
+    rates.set_xlabel("epochs, one run after the other")
+    rates.set_xlim(0, end)
+    rates.set_ylim(bottom=0)
+    rates.yaxis.set_major_formatter("{x:g}")
+    for axes in (losses, rates):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color="#e4e4e4", linewidth=0.6)
+    drawn = {line.get_label(): line for line in losses.get_lines()}  # runs repeat the labels
+    labels = [label for label, *_ in LOSS_STYLES.values() if label in drawn]
+    handles = [drawn[label] for label in labels]
+    figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=9)
+
+
+def save_figure(path, figure):
+    """Write a matplotlib figure; the same figure gives the same file."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, metadata={"Software": None})

@@ -1,0 +1,86 @@
+"""Tables of scores: per class and mean, and the summary over stages and seeds. In percent."""
+
+import math
+
+import pandas as pd
+
+from wsss.files import atomic_path
+from wsss.metrics import ConfusionMatrix
+
+MEAN = "mean"
+SCORES = ("iou", "precision", "recall")
+
+
+def score(pairs, classes, unlabelled):
+    """Scores of (ground truth, prediction) pairs as a table, a row a class and their mean.
+
+    Args:
+        pairs: iterable of two uint8 label maps.
+        classes: names of the object classes, without background.
+        unlabelled: see `ConfusionMatrix`.
+
+    Returns:
+        DataFrame: class_id, class, iou, precision, recall (percent), images (scored ones),
+        unlabelled_as. Without any pair the scores are NaN.
+    """
+    matrix, images = ConfusionMatrix(len(classes), unlabelled), 0
+    for truth, prediction in pairs:
+        matrix.update(truth, prediction)
+        images += 1
+    names = ["background", *classes]
+    scores, means = matrix.scores(), matrix.means()
+    rows = [
+        {"class_id": i, "class": name, **{s: 100 * scores[s][i] for s in SCORES}}
+        for i, name in enumerate(names)
+    ]
+    rows.append({"class_id": "", "class": MEAN, **{s: 100 * means[s] for s in SCORES}})
+    return pd.DataFrame(rows).assign(images=images, unlabelled_as=unlabelled)
+
+
+def write_table(path, table):
+    """CSV with two decimals; NaN is an empty cell."""
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.2f")
+
+
+SUMMARY_COLUMNS = (
+    "pseudo_precision",
+    "pseudo_recall",
+    "pseudo_miou",
+    "val_miou_unrefined",
+    "val_miou_refined",
+    "val_miou_crf",
+)
+
+
+def stage_scores(pseudo_labels, segmentation):
+    """The summary's columns of one run and stage, from its two evaluation tables."""
+    pseudo = pseudo_labels[pseudo_labels["class"] == MEAN].iloc[0]
+    means = segmentation[segmentation["class"] == MEAN].set_index("prediction")["iou"]
+    return {
+        "pseudo_precision": pseudo["precision"],
+        "pseudo_recall": pseudo["recall"],
+        "pseudo_miou": pseudo["iou"],
+        **{f"val_miou_{kind}": means.get(kind) for kind in ("unrefined", "refined", "crf")},
+    }
+
+
+def summarise(runs):
+    """Mean and standard deviation over seeds.
+
+    Args:
+        runs: stage -> list of `stage_scores`, one a seed.
+
+    Returns:
+        DataFrame, a row a stage: the mean of each column and, beside it, `_std` (ddof 1; empty
+        for one run), and the number of runs.
+    """
+    rows = []
+    for stage in sorted(runs):
+        table = pd.DataFrame(runs[stage], columns=SUMMARY_COLUMNS).astype(float)
+        row = {"stage": stage}
+        for column in SUMMARY_COLUMNS:
+            row[column] = table[column].mean()
+            row[f"{column}_std"] = table[column].std(ddof=1) if len(table) > 1 else math.nan
+        rows.append(row | {"runs": len(table)})
+    return pd.DataFrame(rows)

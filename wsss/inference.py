@@ -1,0 +1,174 @@
+"""What a trained network says of whole photographs: CAMs, refined maps, predictions."""
+
+import numpy as np
+import torch
+
+from wsss.augmentation import resize_image, scaled_size
+from wsss.cam import multi_scale_cams, normalise, refine, resize
+from wsss.devices import autocast
+from wsss.images import shrink
+
+# Above this many tokens the affinity is made in row blocks: 4,096^2 floats are 64 MiB a copy.
+FULL_AFFINITY_TOKENS = 4096
+# Classes that nowhere exceed this probability are not stored; their mass goes to background.
+STORED_PROBABILITY = 0.01
+
+
+class Viewer:
+    """Runs a network on views (scale, flip) of an image.
+
+    Args:
+        network: `AuxSegNet` in evaluation mode, on `device`.
+        device: torch.device.
+        long_side: photographs are shrunk to this long side first (None: not).
+        precision: `fp32`, `bf16` or `fp16`.
+    """
+
+    def __init__(self, network, device, long_side=None, precision="fp32"):
+        self.network, self.device = network, device
+        self.long_side, self.precision = long_side, precision
+
+    def tensor(self, image, scale, flipped):
+        """uint8 RGB (H, W, 3) -> normalised (1, 3, scale * H, scale * W)."""
+        image = shrink(image, self.long_side)
+        image = resize_image(image, scaled_size(image.shape[:2], scale))
+        backbone = self.network.backbone
+        mean, std = np.float32(backbone.mean), np.float32(backbone.std)
+        pixels = (image.astype(np.float32) / 255 - mean) / std
+        pixels = pixels[:, ::-1] if flipped else pixels
+        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
+
+    @torch.inference_mode()
+    def run(self, image, scale=1.0, flipped=False, affinity=True):
+        """`AuxSegNetOutput` of a view, as the network gives it (not un-flipped)."""
+        tensor = self.tensor(image, scale, flipped).to(self.device)
+        mode = self._affinity_mode(tensor) if affinity else None
+        with autocast(self.device, self.precision):
+            return self.network(tensor, affinity=mode)
+
+    def _affinity_mode(self, tensor):
+        stride = self.network.backbone.stride
+        tokens = -(-tensor.shape[-2] // stride) * -(-tensor.shape[-1] // stride)
+        return "full" if tokens <= FULL_AFFINITY_TOKENS else "blocks"
+
+
+def _unflip(maps, flipped):
+    return maps.flip(-1) if flipped else maps
+
+
+def views(scales, flip):
+    """(scale, flipped) pairs."""
+    return [
+        (scale, flipped) for scale in scales for flipped in ((False, True) if flip else (False,))
+    ]
+
+
+def initial_cams(viewer, image, keys, scales, flip):
+    """Stage-0 CAMs of the image's labelled classes: float16 (K, h, w) in [0, 1)."""
+
+    def cams_of(image, scale, flipped):
+        output = viewer.run(image, scale, flipped, affinity=False)
+        return _unflip(output.cams.float().cpu(), flipped)
+
+    return _half(multi_scale_cams(cams_of, image, keys, scales, flip))
+
+
+@torch.inference_mode()
+def refined_maps(viewer, image, keys, scales, flip):
+    """CAMs refined by the cross-task affinity, and refined saliency.
+
+    Paper, section 3.3, and equation 1: normalised CAMs of the same network, propagated by its
+    affinity and not normalised again; averaged over the views (one in both recipes).
+
+    Returns:
+        float16 (K, h, w), and float16 (h, w) in [0, 1] or None where saliency is not refined.
+    """
+    keys = torch.as_tensor(keys, dtype=torch.long)
+    cams, saliency = [], []
+    for scale, flipped in views(scales, flip):
+        output = viewer.run(image, scale, flipped)
+        present = normalise(output.cams.float()[:, keys.to(output.cams.device)])
+        cams.append(_unflip(refine(present, output.affinity), flipped).float())
+        if output.saliency is not None:
+            saliency.append(_unflip(saliency_probability(viewer.network, output), flipped))
+    size = cams[0].shape[-2:]
+    mean_cams = torch.stack([resize(c, size) for c in cams]).mean(dim=0)[0]
+    mean_saliency = torch.stack([resize(s, size) for s in saliency]).mean(dim=0)[0, 0]
+    return _half(mean_cams), _half(mean_saliency)
+
+
+def saliency_probability(network, output):
+    """The best saliency that the network has, as probability (1, 1, h, w): refined, else plain."""
+    if output.refined_saliency is None:
+        return output.saliency.float().sigmoid()
+    refined = output.refined_saliency.float()
+    return refined if network.recipe.refine_probabilities else refined.sigmoid()
+
+
+def class_probability(network, output):
+    """The best segmentation that the network has, as probabilities (1, C + 1, h, w)."""
+    if output.refined_segmentation is None:
+        return output.segmentation.float().softmax(dim=1)
+    refined = output.refined_segmentation.float()
+    return refined if network.recipe.refine_probabilities else refined.softmax(dim=1)
+
+
+@torch.inference_mode()
+def predict(viewer, image, settings):
+    """Segmentation of an image; image-level labels are not used.
+
+    Args:
+        viewer: `Viewer`.
+        image: uint8 RGB (H, W, 3).
+        settings: section `prediction`: scales, flip, merge.
+
+    Returns:
+        dict with `unrefined` and (where there is an affinity) `refined`, uint8 label maps (H, W)
+        of the plain view (scale 1, no flip), and `probabilities`, float16 (K, h, w), merged over
+        the configured views on the feature grid of scale 1; and the class ids of the latter.
+    """
+    size = image.shape[:2]
+    plain = viewer.run(image)
+    arrays = {"unrefined": label_map(plain.segmentation, size)}
+    if plain.refined_segmentation is not None:
+        arrays["refined"] = label_map(plain.refined_segmentation, size)
+    merged = merge_views(viewer, image, plain, settings)
+    arrays["probabilities"], keys = sparse_probabilities(merged)
+    return arrays, keys
+
+
+def label_map(scores, size):
+    """Argmax of scores (1, K, h, w), up-sampled to (height, width); uint8."""
+    return resize(scores.float(), size)[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
+
+
+def merge_views(viewer, image, plain, settings):
+    """Class probabilities merged over scales and flips, float32 (C + 1, h, w), summing to 1.
+
+    `max` is what the released sibling code does, `mean` the other convention in the field.
+    """
+    grid = plain.segmentation.shape[-2:]
+    maps = []
+    for scale, flipped in views(settings["scales"], settings["flip"]):
+        output = plain if (scale, flipped) == (1.0, False) else viewer.run(image, scale, flipped)
+        maps.append(resize(_unflip(class_probability(viewer.network, output), flipped), grid))
+    stack = torch.stack(maps)
+    merged = (stack.amax(dim=0) if settings["merge"] == "max" else stack.mean(dim=0))[0]
+    return (merged / merged.sum(dim=0, keepdim=True)).cpu().numpy()
+
+
+def sparse_probabilities(probabilities):
+    """Keep background and classes that matter; the remainder goes to background.
+
+    Returns:
+        float16 (K, h, w), and K class ids in ascending order, 0 first.
+    """
+    peaks = probabilities.reshape(len(probabilities), -1).max(axis=1)
+    kept = [0, *(c for c in range(1, len(peaks)) if peaks[c] > STORED_PROBABILITY)]
+    sparse = probabilities[kept].copy()
+    sparse[0] = 1.0 - sparse[1:].sum(axis=0)
+    return np.clip(sparse, 0.0, 1.0).astype(np.float16), kept
+
+
+def _half(maps):
+    return maps.cpu().numpy().astype(np.float16)

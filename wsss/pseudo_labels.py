@@ -1,0 +1,90 @@
+"""Pseudo labels: fusing CAMs and saliency (paper, section 3.1; released step/gen_pgt.py)."""
+
+import cv2
+import numpy as np
+
+from wsss.crf import saliency_crf
+
+IGNORE = 255
+
+
+def fuse(cams, keys, saliency, object_threshold, salient_threshold):
+    """Segmentation pseudo label of an image.
+
+    A pixel where the largest CAM exceeds `object_threshold` is an object pixel; one where the
+    saliency exceeds `salient_threshold` is salient. Both: the class of the largest CAM (ties to
+    the lower id); neither: background 0; exactly one: 255, ignored in training.
+
+    Args:
+        cams: float32 (K, H, W) of the image's labelled classes, in the order of `keys`.
+        keys: K class ids 0..C-1 in ascending order.
+        saliency: float32 (H, W) in [0, 1].
+
+    Returns:
+        uint8 (H, W).
+    """
+    salient = saliency > np.float32(salient_threshold)
+    label = np.where(salient, IGNORE, 0).astype(np.uint8)
+    if len(keys) == 0:
+        return label
+    is_object = cams.max(axis=0) > np.float32(object_threshold)
+    winner = np.asarray(keys, dtype=np.uint8)[cams.argmax(axis=0)] + 1
+    label[is_object & salient] = winner[is_object & salient]
+    label[is_object & ~salient] = IGNORE
+    return label
+
+
+def updated_saliency(image, refined, off_the_shelf, crf_settings):
+    """Saliency pseudo label of stage s >= 1 (paper, equation 1).
+
+    CRF_d of the mean of the refined prediction of the stage before and, at every stage, the
+    original off-the-shelf map. All maps (H, W) in [0, 1]; returns float32 (H, W).
+    """
+    return saliency_crf(image, (refined + off_the_shelf) / 2, crf_settings)
+
+
+def quantise(saliency):
+    """[0, 1] -> uint8, value / 255 being the probability."""
+    return np.rint(np.clip(saliency, 0.0, 1.0) * 255).astype(np.uint8)
+
+
+def upsample(maps, size):
+    """Bilinear up-sampling of (K, h, w) to (K, height, width), align_corners=False, float32."""
+    height, width = size
+    resized = [
+        cv2.resize(m.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+        for m in maps
+    ]
+    return np.stack(resized) if resized else np.zeros((0, height, width), np.float32)
+
+
+def make_pseudo_labels(image, cams, keys, off_the_shelf, refined, settings):
+    """Both pseudo labels of an image.
+
+    Args:
+        image: uint8 RGB (H, W, 3).
+        cams: (K, h, w) float, refined CAMs (stage >= 1) or normalised CAMs (stage 0).
+        keys: class ids of the CAMs.
+        off_the_shelf: uint8 (H, W).
+        refined: (h, w) float in [0, 1], refined saliency of the stage before; None at stage 0,
+            where the off-the-shelf map is the saliency pseudo label as it is.
+        settings: object_threshold, salient_threshold, background, saliency_crf.
+
+    Returns:
+        saliency uint8 (H, W), segmentation uint8 (H, W).
+    """
+    size = off_the_shelf.shape
+    original = off_the_shelf.astype(np.float32) / 255
+    saliency = original
+    if refined is not None:
+        refined = upsample(refined[None], size)[0]
+        saliency = updated_saliency(image, refined, original, settings["saliency_crf"])
+    background = saliency if settings["background"] == "updated" else original
+    segmentation = fuse(
+        upsample(cams, size),
+        keys,
+        background,
+        settings["object_threshold"],
+        settings["salient_threshold"],
+    )
+    return quantise(saliency), segmentation

@@ -1,0 +1,145 @@
+"""Class-agnostic saliency from off-the-shelf sources, by name.
+
+A source is a class with `__init__(settings, root)`, `check(records)`, which refuses what cannot be
+had before anything is computed, and `predict(record, image)`. A further source is one more
+class and its entry in `SOURCES`; its own settings stand under its name in the configuration.
+"""
+
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from wsss.errors import InputError, listed
+from wsss.images import read_mask
+
+INPUT_SIDE = 320  # pixels; the size U^2-Net was trained at
+IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_COLOUR_TYPES = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGBA"}
+
+
+class U2Netp:
+    """U^2-Netp (Qin et al., Pattern Recognition 2020), run from its ONNX file by OpenCV."""
+
+    def __init__(self, settings, root):
+        """`settings["weights"]` is the ONNX file, relative to `root` unless absolute.
+
+        Raises InputError if the file is absent or is no network that OpenCV can read.
+        """
+        path = Path(root) / settings["weights"]
+        if not path.is_file():
+            raise InputError(f"saliency.u2netp.weights: {path} does not exist: run `make setup`")
+        try:
+            self.network = cv2.dnn.readNetFromONNX(str(path))
+        except cv2.error as error:
+            raise InputError(
+                f"saliency.u2netp.weights: {path} is not a readable ONNX network: delete it and"
+                " run `make setup`"
+            ) from error
+        # Seven outputs, the fused map first, then the side outputs.
+        self.output = self.network.getUnconnectedOutLayersNames()[0]
+
+    def check(self, records):
+        """Nothing to look for: the maps are computed."""
+
+    def predict(self, record, image):
+        """Saliency of an RGB image uint8 (H, W, 3) as uint8 (H, W), stretched to 0..255.
+
+        The processing is that of the rembg project: 320x320, values over the image's maximum,
+        ImageNet mean and standard deviation, first output, minimum to maximum. An image on which
+        the network says the same everywhere gives zeros.
+        """
+        height, width = image.shape[:2]
+        # The network is sensitive to aliasing: Pillow's filter, OpenCV has none for shrinking.
+        square = Image.fromarray(image).resize((INPUT_SIDE, INPUT_SIDE), Image.Resampling.LANCZOS)
+        values = np.asarray(square, np.float32)
+        values = (values / max(values.max(), 1.0) - IMAGENET_MEAN) / IMAGENET_STD
+        self.network.setInput(np.ascontiguousarray(values.transpose(2, 0, 1)[None], np.float32))
+        response = self.network.forward(self.output)[0, 0]
+        response = cv2.resize(_stretched(response), (width, height))
+        return np.rint(255 * response).astype(np.uint8)
+
+
+class ReadyMaps:
+    """Maps that some other tool made: a folder of 8-bit grey PNGs named `<image id>.png`."""
+
+    def __init__(self, settings, root):
+        """`settings["folder"]` is relative to `root` unless absolute. Raises InputError."""
+        if not settings.get("folder"):
+            raise InputError("saliency.maps.folder is not set: name the folder of saliency PNGs")
+        self.folder = Path(root) / Path(settings["folder"]).expanduser()
+        if not self.folder.is_dir():
+            raise InputError(f"saliency.maps.folder: {self.folder} is not a folder")
+
+    def check(self, records):
+        """Look at all files' headers; InputError lists the first few that cannot be used."""
+        missing = [r.image_id for r in records if not self._path(r).is_file()]
+        if missing:
+            raise InputError(
+                f"{len(missing)} saliency maps are missing in {self.folder}: {listed(missing)};"
+                " add them as <image id>.png"
+            )
+        complaints = [text for record in records if (text := self._complaint(record))]
+        if complaints:
+            raise InputError(
+                f"unusable saliency maps in {self.folder}: {listed(complaints)}; save them as"
+                " 8-bit grey PNGs of the size of their images"
+            )
+
+    def predict(self, record, image):
+        """The ready map of `record` as uint8 (H, W); InputError as `check`, or if damaged."""
+        self.check([record])
+        return read_mask(self._path(record))
+
+    def _path(self, record):
+        return self.folder / f"{record.image_id}.png"
+
+    def _complaint(self, record):
+        path = self._path(record)
+        header = _png_header(path)
+        if header is None:
+            return f"{path.name} is not a PNG"
+        width, height, bits, colour = header
+        if (bits, colour) != (8, 0):
+            kind = PNG_COLOUR_TYPES.get(colour, "unknown colour type")
+            return f"{path.name} is {bits}-bit {kind}"
+        if (width, height) != (record.width, record.height):
+            return f"{path.name} is {width}x{height}, its image {record.width}x{record.height}"
+        return None
+
+
+SOURCES = {"u2netp": U2Netp, "maps": ReadyMaps}
+
+
+def create_source(settings, root, threads=None):
+    """Build the source that `settings["source"]` names from the section of that name.
+
+    Relative paths in the settings start at `root`. `threads` limits OpenCV in this process,
+    None leaves it as it is. Raises InputError for an unknown source and what the source refuses.
+    """
+    name = settings["source"]
+    if name not in SOURCES:
+        raise InputError(f"saliency.source is {name!r}: choose one of {', '.join(SOURCES)}")
+    if threads is not None:
+        cv2.setNumThreads(threads)
+    return SOURCES[name](settings.get(name) or {}, root)
+
+
+def _stretched(response):
+    lowest, highest = response.min(), response.max()
+    if not highest > lowest:
+        return np.zeros_like(response)
+    return (response - lowest) / (highest - lowest)
+
+
+def _png_header(path):
+    """Width, height, bit depth and colour type from a PNG's first chunk; None if it is no PNG."""
+    with open(path, "rb") as file:
+        start = file.read(26)
+    if len(start) < 26 or not start.startswith(PNG_SIGNATURE):
+        return None
+    return struct.unpack(">IIBB", start[16:26])
