@@ -1,0 +1,69 @@
+"""AuxSegNet as a workflow: from photographs with image-level labels to segmentation, by stages.
+
+The configuration is config.yaml, and overlays given by --configfile. What depends on what:
+rules/data.smk -> rules/classifier.smk -> rules/stages.smk -> rules/evaluation.smk, rules/pictures.smk.
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config.yaml"
+
+
+# For `--software-deployment-method apptainer`; without it jobs use the Python of Snakemake.
+container: "containers/auxsegnet.sif"
+
+
+include: "rules/common.smk"
+
+
+wildcard_constraints:
+    dataset=DATASET,
+    variant="|".join(VARIANTS),
+    source=SOURCE,
+    seed=r"\d+",
+    stage="[0-4]",
+    split="train|val|test",
+    shard=r"\d+",
+
+
+include: "rules/data.smk"
+include: "rules/classifier.smk"
+include: "rules/stages.smk"
+include: "rules/evaluation.smk"
+include: "rules/pictures.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        expand("results/{dataset}/{variant}/summary.csv", dataset=DATASET, variant=VARIANTS),
+        pictures(),
+        masks(),
+
+
+rule stage0:
+    input:
+        everything_of_stage(0),
+
+
+rule stage1:
+    input:
+        everything_of_stage(1),
+
+
+rule stage2:
+    input:
+        everything_of_stage(2),
+
+
+rule stage3:
+    input:
+        everything_of_stage(3),
+
+
+rule stage4:
+    input:
+        everything_of_stage(4),

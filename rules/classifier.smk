@@ -1,0 +1,61 @@
+"""Classification pre-training and its CAMs: shared by all variants."""
+
+
+rule train_classifier:
+    input:
+        **DATA_INPUT,
+        code=code("train_classifier"),
+        weights=CONFIG["backbone"]["weights"],
+    output:
+        model="results/{dataset}/classifier/seed{seed}/model.pt",
+        log="results/{dataset}/classifier/seed{seed}/log.csv",
+    log:
+        "results/logs/{dataset}/classifier/seed{seed}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/classifier/seed{seed}.tsv"
+    threads: CONFIG["resources"]["train"]["threads"]
+    resources:
+        **network_job("train"),
+    params:
+        module="workflow_scripts.train_classifier",
+        settings=settings_of(["backbone", "classifier", "images"]),
+    shell:
+        command(
+            "--seed {wildcards.seed}",
+            "--weights {input.weights:q}",
+            "--output {output.model}",
+            "--log-csv {output.log}",
+            DATA,
+            SETTINGS,
+            HARDWARE,
+        )
+
+
+rule extract_cams:
+    input:
+        **DATA_INPUT,
+        code=code("extract_cams"),
+        model="results/{dataset}/classifier/seed{seed}/model.pt",
+    output:
+        intermediate("results/{dataset}/classifier/seed{seed}/cams/shard{shard}.h5"),
+    log:
+        "results/logs/{dataset}/classifier/seed{seed}/cams/shard{shard}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/classifier/seed{seed}/cams/shard{shard}.tsv"
+    threads: CONFIG["resources"]["infer"]["threads"]
+    resources:
+        **network_job("infer"),
+    params:
+        shards=CONFIG["shards"],
+        module="workflow_scripts.extract_cams",
+        settings=view_settings("cam"),
+    shell:
+        command(
+            "--seed {wildcards.seed}",
+            "--model {input.model}",
+            "--output {output}",
+            DATA,
+            SETTINGS,
+            SHARD,
+            HARDWARE,
+        )

@@ -1,0 +1,187 @@
+"""The resolved configuration, and the small functions that the rules are written with."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from workflow_scripts.import_closure import files_of_module
+from wsss import configuration
+from wsss.datasets.formats import listed_files
+from wsss.errors import InputError
+
+# `python` in a job is the one that runs Snakemake, whether or not its environment is active.
+shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
+
+try:
+    for file in workflow.configfiles:
+        configuration.read_yaml(file)  # Snakemake itself takes the last of two equal keys
+    CONFIG = configuration.resolve(config)
+    VARIANTS = {name: configuration.variant_config(CONFIG, name) for name in CONFIG["variants"]}
+except InputError as error:
+    raise WorkflowError(f"configuration: {error}") from None
+
+DATASET = CONFIG["dataset"]["name"]
+SOURCE = CONFIG["saliency"]["source"]
+SEEDS = CONFIG["seeds"]
+SHARDS = range(CONFIG["shards"])
+SPLITS = CONFIG["prediction"]["splits"]
+ROOT = CONFIG["dataset"]["root"] or f"results/{DATASET}/data"
+# U^2-Netp has weights; ready maps are checked by the job itself, they may be thousands.
+SALIENCY_FILES = [CONFIG["saliency"]["u2netp"]["weights"]] if SOURCE == "u2netp" else []
+
+
+# The data set of a command. Its root may move without anything having changed.
+DATA_INPUT = {
+    "index": "results/{dataset}/index.csv",
+    "classes": "results/{dataset}/classes.csv",
+    "root": ancient("results/{dataset}/root.txt"),
+}
+
+# Arguments of commands, to be put together by `command`.
+DATA = "--data results/{wildcards.dataset}"
+SETTINGS = "--settings {params.settings:q}"
+SHARD = "--shard {wildcards.shard} --shards {params.shards}"
+RUN = "--variant {wildcards.variant} --seed {wildcards.seed} --stage {wildcards.stage}"
+HARDWARE = (
+    "--device {resources.device} --gpus {resources.gpu} --threads {threads}"
+    " --workers {resources.workers} --channels-last {resources.channels_last}"
+)
+
+
+def command(*arguments):
+    """The shell command of a rule; what it says goes to the terminal and to its log."""
+    return f"python -m {{params.module}} {' '.join(arguments)} 2>&1 | tee {{log:q}}"
+
+
+def settings_of(names, variant=None):
+    """Sections of the configuration as one JSON parameter: a rule reruns when one changes."""
+    values = VARIANTS[variant] if variant else CONFIG
+    return json.dumps({name: values[name] for name in names}, sort_keys=True)
+
+
+def view_settings(name, variant=None, without=()):
+    """A section as JSON for a job that runs a network on whole photographs."""
+    values = VARIANTS[variant] if variant else CONFIG
+    section = {key: value for key, value in values[name].items() if key not in without}
+    more = {
+        "long_side": CONFIG["images"]["long_side"],
+        "precision": values["stage"]["precision"],
+    }
+    return json.dumps(section | more, sort_keys=True)
+
+
+def as_json(value):
+    return json.dumps(value, sort_keys=True)
+
+
+def code(module):
+    """The source files that a command uses: as inputs, they rerun it on a real edit."""
+    return files_of_module(f"workflow_scripts.{module}")
+
+
+def cpu_job(kind):
+    """Resources of a job without a GPU, from the configuration's section `resources`."""
+    wanted = CONFIG["resources"][kind]
+    return {"mem_mb": wanted["mem_mb"], "runtime": wanted["runtime"]}
+
+
+def network_job(kind):
+    """Resources of a job that runs the network; how it runs is no parameter of the method."""
+    return cpu_job(kind) | {
+        "gpu": 0 if CONFIG["device"] == "cpu" else CONFIG["resources"][kind]["gpu"],
+        "device": CONFIG["device"],
+        "workers": CONFIG["compute"]["workers"],
+        "channels_last": as_json(CONFIG["compute"]["channels_last"]),
+    }
+
+
+def intermediate(path):
+    """A map that `keep: final` removes once nothing needs it any more."""
+    return temp(path) if CONFIG["keep"] == "final" else path
+
+
+def all_shards(pattern, **wildcards):
+    """All shards of a pattern; its other wildcards stay, or are given."""
+    return expand(pattern, shard=SHARDS, allow_missing=True, **wildcards)
+
+
+def seeds_of_pseudo_labels(wildcards):
+    """CAMs, and from stage 1 on refined saliency: of the classifier, or of the stage before."""
+    if wildcards.stage == "0":
+        return {"cams": "results/{dataset}/classifier/seed{seed}/cams/shard{shard}.h5"}
+    run = "results/{dataset}/{variant}/seed{seed}/stage{stage}"
+    return {"cams": f"{run}/cams/shard{{shard}}.h5", "refined": f"{run}/saliency/shard{{shard}}.h5"}
+
+
+def refined_argument(_, input):
+    return f" --refined-saliency {input.refined}" if "refined" in input.keys() else ""
+
+
+def model_before(wildcards):
+    """The model that a stage starts from, and whose affinity refined its CAMs."""
+    if wildcards.stage == "0":
+        return "results/{dataset}/classifier/seed{seed}/model.pt"
+    before = int(wildcards.stage) - 1
+    return f"results/{{dataset}}/{{variant}}/seed{{seed}}/stage{before}/train/model.pt"
+
+
+def stages_of(variant):
+    return range(VARIANTS[variant]["stages"])
+
+
+def stage_files(pattern, wildcards):
+    """A pattern for each stage of one variant and seed."""
+    return expand(pattern, stage=stages_of(wildcards.variant), allow_missing=True)
+
+
+def stage_cams(wildcards):
+    """The first shard of the CAMs of each stage; those of stage 0 are the classifier's."""
+    files = stage_files(
+        "results/{dataset}/{variant}/seed{seed}/stage{stage}/cams/shard0.h5", wildcards
+    )
+    return ["results/{dataset}/classifier/seed{seed}/cams/shard0.h5", *files[1:]]
+
+
+def numbered(files, prefix=""):
+    """Arguments STAGE=FILE."""
+    return [f"{prefix}{stage}={file}" for stage, file in enumerate(files)]
+
+
+def pictures():
+    names = ["curves", "strip"]
+    pattern = "results/{dataset}/figures/{variant}_seed{seed}_{name}.png"
+    return expand(pattern, dataset=DATASET, variant=VARIANTS, seed=SEEDS[0], name=names)
+
+
+def masks():
+    return [f"results/{DATASET}/masks/masks.csv"] if CONFIG["masks"]["export"] else []
+
+
+def runs(pattern, variant):
+    """A pattern of one variant for each of its stages and seeds."""
+    return expand(pattern, dataset=DATASET, variant=variant, stage=stages_of(variant), seed=SEEDS)
+
+
+def everything_of_stage(stage):
+    """Input function: scores of a stage for all variants that have it, and all seeds."""
+
+    def tables(_):
+        having = [variant for variant in VARIANTS if stage in stages_of(variant)]
+        if not having:
+            raise WorkflowError(
+                f"stage{stage} is not configured: stages is {CONFIG['stages']}; "
+                f"set stages: {stage + 1} for stages 0..{stage}"
+            )
+        return expand(
+            "results/{dataset}/{variant}/seed{seed}/stage{stage}/evaluation/{table}.csv",
+            dataset=DATASET,
+            variant=having,
+            seed=SEEDS,
+            stage=stage,
+            table=["pseudo_labels", "segmentation"],
+        )
+
+    return tables

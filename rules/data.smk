@@ -1,0 +1,56 @@
+"""The index of the data set and off-the-shelf saliency."""
+
+
+rule index_dataset:
+    input:
+        listed_files(CONFIG["dataset"]),
+        code=code("index_dataset"),
+    output:
+        index="results/{dataset}/index.csv",
+        classes="results/{dataset}/classes.csv",
+        root="results/{dataset}/root.txt",
+    log:
+        "results/logs/{dataset}/index_dataset.log",
+    benchmark:
+        "results/benchmarks/{dataset}/index_dataset.tsv"
+    threads: CONFIG["resources"]["small"]["threads"]
+    resources:
+        **cpu_job("small"),
+    params:
+        module="workflow_scripts.index_dataset",
+        folder=ROOT,
+        settings=as_json(CONFIG["dataset"]),
+    shell:
+        command(
+            "--settings {params.settings:q}",
+            "--root {params.folder:q}",
+            DATA,
+        )
+
+
+rule predict_saliency:
+    input:
+        SALIENCY_FILES,
+        **DATA_INPUT,
+        code=code("predict_saliency"),
+    output:
+        "results/{dataset}/saliency/{source}/shard{shard}.h5",
+    log:
+        "results/logs/{dataset}/saliency/{source}/shard{shard}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/saliency/{source}/shard{shard}.tsv"
+    threads: CONFIG["resources"]["infer"]["threads"]
+    resources:
+        **cpu_job("infer"),
+    params:
+        shards=CONFIG["shards"],
+        module="workflow_scripts.predict_saliency",
+        settings=as_json({"source": SOURCE, SOURCE: CONFIG["saliency"][SOURCE]}),
+    shell:
+        command(
+            "--threads {threads}",
+            "--output {output}",
+            DATA,
+            SETTINGS,
+            SHARD,
+        )

@@ -1,0 +1,89 @@
+"""Scores per stage and run, and the summary over stages and seeds."""
+
+
+rule evaluate_pseudo_labels:
+    input:
+        **DATA_INPUT,
+        code=code("evaluate_pseudo_labels"),
+        pseudo_labels=all_shards(
+            "results/{dataset}/{variant}/seed{seed}/stage{stage}/pseudo_labels/shard{shard}.h5"
+        ),
+    output:
+        "results/{dataset}/{variant}/seed{seed}/stage{stage}/evaluation/pseudo_labels.csv",
+    log:
+        "results/logs/{dataset}/{variant}/seed{seed}/stage{stage}/evaluate_pseudo_labels.log",
+    threads: CONFIG["resources"]["small"]["threads"]
+    resources:
+        **cpu_job("small"),
+    params:
+        module="workflow_scripts.evaluate_pseudo_labels",
+        settings=lambda wildcards: as_json(VARIANTS[wildcards.variant]["evaluation"]),
+    shell:
+        command(
+            "--pseudo-labels {input.pseudo_labels}",
+            "--output {output}",
+            DATA,
+            SETTINGS,
+            RUN,
+        )
+
+
+rule evaluate_segmentation:
+    input:
+        **DATA_INPUT,
+        code=code("evaluate_segmentation"),
+        predictions=all_shards(
+            "results/{dataset}/{variant}/seed{seed}/stage{stage}/predictions/val/shard{shard}.h5"
+        ),
+        predictions_crf=all_shards(
+            "results/{dataset}/{variant}/seed{seed}/stage{stage}/predictions_crf/val/shard{shard}.h5"
+        ),
+    output:
+        "results/{dataset}/{variant}/seed{seed}/stage{stage}/evaluation/segmentation.csv",
+    log:
+        "results/logs/{dataset}/{variant}/seed{seed}/stage{stage}/evaluate_segmentation.log",
+    threads: CONFIG["resources"]["small"]["threads"]
+    resources:
+        **cpu_job("small"),
+    params:
+        module="workflow_scripts.evaluate_segmentation",
+        settings=lambda wildcards: as_json(VARIANTS[wildcards.variant]["evaluation"]),
+    shell:
+        command(
+            "--predictions {input.predictions}",
+            "--predictions-crf {input.predictions_crf}",
+            "--output {output}",
+            DATA,
+            SETTINGS,
+            RUN,
+        )
+
+
+rule summarise:
+    input:
+        code=code("summarise"),
+        pseudo_labels=lambda wildcards: runs(
+            "results/{dataset}/{variant}/seed{seed}/stage{stage}/evaluation/pseudo_labels.csv",
+            wildcards.variant,
+        ),
+        segmentation=lambda wildcards: runs(
+            "results/{dataset}/{variant}/seed{seed}/stage{stage}/evaluation/segmentation.csv",
+            wildcards.variant,
+        ),
+    output:
+        "results/{dataset}/{variant}/summary.csv",
+    log:
+        "results/logs/{dataset}/{variant}/summarise.log",
+    threads: CONFIG["resources"]["small"]["threads"]
+    resources:
+        **cpu_job("small"),
+    params:
+        module="workflow_scripts.summarise",
+        stages=lambda wildcards: runs("{stage}", wildcards.variant),
+    shell:
+        command(
+            "--stages {params.stages}",
+            "--pseudo-labels {input.pseudo_labels}",
+            "--segmentation {input.segmentation}",
+            "--output {output}",
+        )

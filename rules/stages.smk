@@ -1,0 +1,176 @@
+"""A stage: pseudo labels, training, and what the next stage and the evaluation need of it."""
+
+
+rule make_pseudo_labels:
+    input:
+        unpack(seeds_of_pseudo_labels),
+        **DATA_INPUT,
+        code=code("make_pseudo_labels"),
+        saliency=f"results/{{dataset}}/saliency/{SOURCE}/shard{{shard}}.h5",
+    output:
+        intermediate(
+            "results/{dataset}/{variant}/seed{seed}/stage{stage}/pseudo_labels/shard{shard}.h5"
+        ),
+    log:
+        "results/logs/{dataset}/{variant}/seed{seed}/stage{stage}/pseudo_labels/shard{shard}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/{variant}/seed{seed}/stage{stage}/pseudo_labels/shard{shard}.tsv"
+    threads: CONFIG["resources"]["crf"]["threads"]
+    resources:
+        **cpu_job("crf"),
+    params:
+        shards=CONFIG["shards"],
+        module="workflow_scripts.make_pseudo_labels",
+        settings=lambda wildcards: as_json(VARIANTS[wildcards.variant]["pseudo_labels"]),
+        refined=refined_argument,
+    shell:
+        command(
+            "--cams {input.cams}",
+            "--saliency {input.saliency}{params.refined}",
+            "--threads {threads}",
+            "--output {output}",
+            DATA,
+            SETTINGS,
+            RUN,
+            SHARD,
+        )
+
+
+rule train_stage:
+    input:
+        **DATA_INPUT,
+        code=code("train_stage"),
+        model=model_before,
+        pseudo_labels=all_shards(
+            "results/{dataset}/{variant}/seed{seed}/stage{stage}/pseudo_labels/shard{shard}.h5"
+        ),
+    output:
+        model="results/{dataset}/{variant}/seed{seed}/stage{stage}/train/model.pt",
+        log="results/{dataset}/{variant}/seed{seed}/stage{stage}/train/log.csv",
+    log:
+        "results/logs/{dataset}/{variant}/seed{seed}/stage{stage}/train.log",
+    benchmark:
+        "results/benchmarks/{dataset}/{variant}/seed{seed}/stage{stage}/train.tsv"
+    threads: CONFIG["resources"]["train"]["threads"]
+    resources:
+        **network_job("train"),
+    params:
+        module="workflow_scripts.train_stage",
+        settings=lambda wildcards: settings_of(
+            ["backbone", "network", "stage", "images"], wildcards.variant
+        ),
+    shell:
+        command(
+            "--pseudo-labels {input.pseudo_labels}",
+            "--model {input.model}",
+            "--output {output.model}",
+            "--log-csv {output.log}",
+            DATA,
+            SETTINGS,
+            RUN,
+            HARDWARE,
+        )
+
+
+rule refine_cams:
+    input:
+        **DATA_INPUT,
+        code=code("refine_cams"),
+        model=model_before,
+    output:
+        cams=intermediate(
+            "results/{dataset}/{variant}/seed{seed}/stage{stage}/cams/shard{shard}.h5"
+        ),
+        saliency=intermediate(
+            "results/{dataset}/{variant}/seed{seed}/stage{stage}/saliency/shard{shard}.h5"
+        ),
+    log:
+        "results/logs/{dataset}/{variant}/seed{seed}/stage{stage}/refine_cams/shard{shard}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/{variant}/seed{seed}/stage{stage}/refine_cams/shard{shard}.tsv"
+    wildcard_constraints:
+        stage="[1-4]",
+    threads: CONFIG["resources"]["infer"]["threads"]
+    resources:
+        **network_job("infer"),
+    params:
+        shards=CONFIG["shards"],
+        module="workflow_scripts.refine_cams",
+        settings=lambda wildcards: view_settings("refinement", wildcards.variant),
+    shell:
+        command(
+            "--model {input.model}",
+            "--output-cams {output.cams}",
+            "--output-saliency {output.saliency}",
+            DATA,
+            SETTINGS,
+            RUN,
+            SHARD,
+            HARDWARE,
+        )
+
+
+rule segment:
+    input:
+        **DATA_INPUT,
+        code=code("segment"),
+        model="results/{dataset}/{variant}/seed{seed}/stage{stage}/train/model.pt",
+    output:
+        intermediate(
+            "results/{dataset}/{variant}/seed{seed}/stage{stage}/predictions/{split}/shard{shard}.h5"
+        ),
+    log:
+        "results/logs/{dataset}/{variant}/seed{seed}/stage{stage}/predictions/{split}/shard{shard}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/{variant}/seed{seed}/stage{stage}/predictions/{split}/shard{shard}.tsv"
+    threads: CONFIG["resources"]["infer"]["threads"]
+    resources:
+        **network_job("infer"),
+    params:
+        shards=CONFIG["shards"],
+        module="workflow_scripts.segment",
+        settings=lambda wildcards: view_settings(
+            "prediction", wildcards.variant, without=["crf", "splits"]
+        ),
+    shell:
+        command(
+            "--split {wildcards.split}",
+            "--model {input.model}",
+            "--output {output}",
+            DATA,
+            SETTINGS,
+            RUN,
+            SHARD,
+            HARDWARE,
+        )
+
+
+rule segment_crf:
+    input:
+        **DATA_INPUT,
+        code=code("segment_crf"),
+        predictions="results/{dataset}/{variant}/seed{seed}/stage{stage}/predictions/{split}/shard{shard}.h5",
+    output:
+        "results/{dataset}/{variant}/seed{seed}/stage{stage}/predictions_crf/{split}/shard{shard}.h5",
+    log:
+        "results/logs/{dataset}/{variant}/seed{seed}/stage{stage}/predictions_crf/{split}/shard{shard}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/{variant}/seed{seed}/stage{stage}/predictions_crf/{split}/shard{shard}.tsv"
+    threads: CONFIG["resources"]["crf"]["threads"]
+    resources:
+        **cpu_job("crf"),
+    params:
+        shards=CONFIG["shards"],
+        module="workflow_scripts.segment_crf",
+        settings=lambda wildcards: as_json(VARIANTS[wildcards.variant]["prediction"]["crf"]),
+    shell:
+        command(
+            "--split {wildcards.split}",
+            "--predictions {input.predictions}",
+            "--threads {threads}",
+            "--output {output}",
+            DATA,
+            SETTINGS,
+            RUN,
+            SHARD,
+        )

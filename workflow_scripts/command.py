@@ -1,0 +1,25 @@
+"""What every command does around its main function: logging and readable errors."""
+
+import logging
+import sys
+import traceback
+
+from wsss.errors import InputError
+
+
+def run(main, arguments=None):
+    """Call `main(arguments)` and exit: 0 if well, 1 after an error, 130 after Ctrl-C."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
+    try:
+        code = main(arguments)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 1
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        code = 130
+    except Exception as error:
+        traceback.print_exc()
+        print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
+        code = 1
+    sys.exit(code or 0)

@@ -1,0 +1,34 @@
+"""Losses and learning rate of the classifier and of every stage, from their logs."""
+
+import argparse
+
+from workflow_scripts.command import run
+from wsss.drawing import draw_curves, read_log, save_figure
+from wsss.errors import InputError
+
+
+def main(argv=None):
+    made = argparse.ArgumentParser(description=__doc__)
+    made.add_argument(
+        "--logs",
+        nargs="+",
+        action="extend",
+        required=True,
+        metavar="NAME=LOG.CSV",
+        help="in the order of the runs",
+    )
+    made.add_argument("--output", required=True)
+    args = made.parse_args(argv)
+    logs = {}
+    for text in args.logs:
+        name, separator, path = text.partition("=")
+        if not (name and separator and path):
+            raise InputError(f"--logs {text}: write NAME=LOG.CSV")
+        if name in logs:
+            raise InputError(f"--logs {name}: this name stands twice; give each run its own")
+        logs[name] = read_log(path)
+    save_figure(args.output, draw_curves(logs))
+
+
+if __name__ == "__main__":
+    run(main)

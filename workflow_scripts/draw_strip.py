@@ -1,0 +1,180 @@
+"""What the stages do to a few images, side by side.
+
+Training images: CAMs and pseudo labels of every stage. Validation images: the prediction of
+stage 0 unrefined, the refined ones of every stage, and the last one after the CRF.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from workflow_scripts import arguments
+from workflow_scripts.command import run
+from wsss import drawing
+from wsss.artifacts import ArtifactReader
+from wsss.drawing import Tile
+from wsss.errors import InputError, listed
+
+WIDTH = 1600
+MAX_BYTES = 1_400_000
+TRUTH = "ground truth"
+HIGHEST_TILE = 1.0  # height of a tile over its width, at most
+
+
+@dataclass(frozen=True)
+class Column:
+    """A title, and what stands below it: `read(record)` gives a label map, CAMs, or None."""
+
+    title: str
+    read: Callable
+    is_cams: bool = False
+
+
+def by_stage(values, option, kind, who):
+    """`STAGE=FILE ...` -> stage -> reader over the stage's shards, stages ascending."""
+    paths = {}
+    for value in values:
+        stage, separator, path = value.partition("=")
+        if not (stage.isdecimal() and separator and path):
+            raise InputError(f"{option} {value}: write STAGE=FILE, e.g. 0=shard0.h5")
+        paths.setdefault(int(stage), []).append(path)
+    return {
+        stage: ArtifactReader(paths[stage], kind, **who, stage=stage) for stage in sorted(paths)
+    }
+
+
+def training_columns(index, cams, labels):
+    """CAMs, then pseudo labels, a column a stage, then the ground truth."""
+    return [
+        *(
+            Column(f"CAM, stage {s}", lambda r, c=c: c.read(r.image_id).array, is_cams=True)
+            for s, c in cams.items()
+        ),
+        *(
+            Column(f"pseudo label, stage {s}", _part(reader, "segmentation"))
+            for s, reader in labels.items()
+        ),
+        Column(TRUTH, _truth(index)),
+    ]
+
+
+def prediction_columns(index, plain, crf):
+    """Unrefined at the first stage, refined at every stage, CRF at the last, ground truth."""
+    columns = [Column(f"unrefined, stage {s}", _part(plain[s], "unrefined")) for s in [*plain][:1]]
+    for stage, reader in plain.items():
+        # A network without affinity refines nothing.
+        if "refined" in reader.read(reader.ids[0]).array:
+            columns.append(Column(f"refined, stage {stage}", _part(reader, "refined")))
+    for stage in [*crf][-1:]:
+        columns.append(Column(f"CRF, stage {stage}", _part(crf[stage])))
+    return [*columns, Column(TRUTH, _truth(index))]
+
+
+def _part(reader, name=None):
+    def read(record):
+        array = reader.read(record.image_id).array
+        return array if name is None else array[name]
+
+    return read
+
+
+def _truth(index):
+    return lambda record: index.read_mask(record) if record.mask else None
+
+
+def choose(index, split, readers, count, ids):
+    """Records to show, among those that every reader has.
+
+    Those of `ids` that are in the split; without ids, the first with a mask and several classes,
+    taking what shows a new class before what does not.
+    """
+    shown = [r for r in index.split(split) if all(r.image_id in reader for reader in readers)]
+    if ids:
+        return [record for record in shown if record.image_id in ids]
+    shown.sort(key=lambda record: (record.mask is None, len(record.labels) < 2))
+    seen, fresh, rest = set(), [], []
+    for record in shown:
+        (fresh if set(record.labels) - seen else rest).append(record)
+        seen.update(record.labels)
+    return (fresh + rest)[:count]
+
+
+def block(index, headline, records, columns, tile_width):
+    """A row of tiles per record below a headline; returns the picture and the class ids in it."""
+    rows, seen = [], set()
+    if not any(record.mask for record in records):
+        columns = [column for column in columns if column.title != TRUTH]
+    for number, record in enumerate(records):
+        image = index.read_image(record)
+        box = (round(HIGHEST_TILE * tile_width), tile_width)
+        image = drawing.resized_image(image, drawing.fitted_size(image.shape[:2], box))
+        tiles = [Tile(image, "" if number else "input")]
+        for column in columns:
+            picture, ids = picture_of(column, record, image)
+            tiles.append(Tile(picture, "" if number else column.title))
+            seen.update(ids)
+        rows.append(tiles)
+    panel = drawing.panels(rows, tile_width)
+    return drawing.stack([drawing.title(headline, panel.shape[1]), panel]), seen
+
+
+def picture_of(column, record, image):
+    """The picture of a column for a record at the size of `image`, and the class ids in it."""
+    array, size = column.read(record), image.shape[:2]
+    if array is None:
+        return None, ()
+    if column.is_cams:
+        maps = [drawing.resized_map(cam, size) for cam in array] or [np.zeros(size)]
+        return drawing.heat_overlay(image, np.max(maps, axis=0)), ()
+    labels = drawing.resized_labels(array, size)
+    return drawing.colourise(labels), np.unique(labels).tolist()
+
+
+def main(argv=None):
+    made = arguments.parser(__doc__)
+    for name in ("cams", "pseudo-labels", "predictions", "predictions-crf"):
+        made.add_argument(f"--{name}", nargs="+", action="extend", default=[], metavar="STAGE=FILE")
+    made.add_argument("--images", type=int, default=4, help="number of images per block")
+    made.add_argument("--ids", nargs="+", default=[], help="show these instead")
+    made.add_argument("--output", required=True)
+    args = made.parse_args(argv)
+    index = arguments.dataset_index(args)
+    unknown = [i for i in args.ids if i not in {record.image_id for record in index.records}]
+    if unknown:
+        raise InputError(f"--ids: not in the index of {args.data}: {listed(unknown)}")
+    pictures, seen = draw_blocks(args, index)
+    entries = drawing.legend_entries(seen, index.classes)
+    picture = drawing.stack([*pictures, drawing.legend(entries, WIDTH)])
+    drawing.save_picture(args.output, picture, MAX_BYTES)
+
+
+def draw_blocks(args, index):
+    """The blocks for which there are files and images, and the class ids in them."""
+    who = arguments.identity(args, index)
+    cams = by_stage(args.cams, "--cams", "cams", who)
+    labels = by_stage(args.pseudo_labels, "--pseudo-labels", "pseudo_labels", who)
+    plain = by_stage(args.predictions, "--predictions", "predictions", who)
+    crf = by_stage(args.predictions_crf, "--predictions-crf", "predictions_crf", who)
+    blocks = [
+        (
+            "Training images: class activation maps and pseudo labels, stage by stage",
+            choose(index, "train", [*cams.values(), *labels.values()], args.images, args.ids),
+            training_columns(index, cams, labels) if cams or labels else [],
+        ),
+        (
+            "Validation images: predictions, made without their labels",
+            choose(index, "val", [*plain.values(), *crf.values()], args.images, args.ids),
+            prediction_columns(index, plain, crf) if plain or crf else [],
+        ),
+    ]
+    blocks = [(headline, rows, columns) for headline, rows, columns in blocks if rows and columns]
+    if not blocks:
+        raise InputError("nothing to draw: no image is in all of the files given")
+    tile_width = drawing.panel_tile_width(max(len(b[2]) for b in blocks) + 1, WIDTH)
+    drawn = [block(index, *parts, tile_width) for parts in blocks]
+    return [picture for picture, _ in drawn], set().union(*(ids for _, ids in drawn))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,28 @@
+"""Scores of a stage's segmentation pseudo labels against the masks of the scored images."""
+
+from workflow_scripts import arguments
+from workflow_scripts.command import run
+from wsss.artifacts import ArtifactReader
+from wsss.evaluation import score, write_table
+from wsss.progress import progress
+
+
+def main(argv=None):
+    made = arguments.parser(__doc__)
+    arguments.add_run(made, "variant", "seed", "stage")
+    made.add_argument("--pseudo-labels", nargs="+", required=True)
+    made.add_argument("--output", required=True)
+    args = made.parse_args(argv)
+    index = arguments.dataset_index(args)
+    who = arguments.identity(args, index, "variant", "seed", "stage")
+    labels = ArtifactReader(args.pseudo_labels, "pseudo_labels", **who)
+    scored = [r for r in index.split("train") if r.scored and r.mask]
+    pairs = (
+        (index.read_mask(record), labels.read(record.image_id).array["segmentation"])
+        for record in progress(scored, desc="scoring", unit="image")
+    )
+    write_table(args.output, score(pairs, index.classes, args.settings["unlabelled"]))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,42 @@
+"""Stage-0 CAMs of a shard of the training images, from the classifier."""
+
+from workflow_scripts import arguments
+from workflow_scripts.command import run
+from wsss.artifacts import ArtifactWriter
+from wsss.checkpoint import load_network
+from wsss.devices import choose_device, make_repeatable
+from wsss.inference import Viewer, initial_cams
+from wsss.progress import progress
+
+
+def main(argv=None):
+    made = arguments.parser(__doc__)
+    arguments.add_run(made, "seed", "shard", "shards")
+    arguments.add_hardware(made)
+    made.add_argument("--model", required=True)
+    made.add_argument("--output", required=True)
+    args = made.parse_args(argv)
+    index = arguments.dataset_index(args)
+    device = choose_device(args.device, args.gpus)
+    make_repeatable(args.seed, device, args.threads)
+    who = arguments.identity(args, index, "seed")
+    network, checkpoint = load_network(args.model, device, **who)
+    viewer = Viewer(network, device, args.settings["long_side"], args.settings["precision"])
+    records = index.shard("train", args.shard, args.shards)
+    with ArtifactWriter(
+        args.output,
+        "cams",
+        identity=who | {"split": "train", "stage": 0},
+        parameters=args.settings,
+        sources={"model": checkpoint["digest"]},
+        expected=[record.image_id for record in records],
+    ) as artifact:
+        for record in progress(records, desc="CAMs", unit="image"):
+            keys = arguments.class_keys(index, record)
+            image = index.read_image(record)
+            cams = initial_cams(viewer, image, keys, args.settings["scales"], args.settings["flip"])
+            artifact.write(record.image_id, cams, keys=keys, size=list(image.shape[:2]))
+
+
+if __name__ == "__main__":
+    run(main)

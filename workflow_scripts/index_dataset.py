@@ -1,0 +1,27 @@
+"""Index a data set: `index.csv`, `classes.csv` and `root.txt` from the `dataset` section."""
+
+import argparse
+import logging
+
+from workflow_scripts.arguments import as_json
+from workflow_scripts.command import run
+from wsss.datasets.formats import build_index
+from wsss.datasets.index import SPLITS, write_dataset
+
+log = logging.getLogger(__name__)
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--settings", required=True, type=as_json, help="section as JSON")
+    parser.add_argument("--data", required=True, help="folder to write the files into")
+    parser.add_argument("--root", help="folder of the data set, instead of dataset.root")
+    options = parser.parse_args(arguments)
+    index = build_index(options.settings, options.root)
+    write_dataset(index, options.data)
+    counts = ", ".join(f"{len(index.split(name))} {name}" for name in SPLITS)
+    log.info("%d classes; images: %s", len(index.classes), counts)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,74 @@
+"""Pseudo labels of a shard: CRF on the saliency (stage >= 1), fusion with the CAMs."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from workflow_scripts import arguments
+from workflow_scripts.command import run
+from wsss.artifacts import ArtifactReader, ArtifactWriter
+from wsss.datasets.index import DatasetIndex
+from wsss.parallel import map_images
+from wsss.pseudo_labels import make_pseudo_labels
+
+
+@dataclass
+class PseudoLabels:
+    """The pseudo labels of a record; picklable, so that processes can share the work."""
+
+    index: DatasetIndex
+    cams: ArtifactReader
+    off_the_shelf: ArtifactReader
+    refined: ArtifactReader | None
+    settings: dict
+
+    def __call__(self, record):
+        cams = self.cams.read(record.image_id)
+        refined = self.refined and self.refined.read(record.image_id).array.astype(np.float32)
+        return make_pseudo_labels(
+            self.index.read_image(record),
+            cams.array.astype(np.float32),
+            cams.attributes["keys"],
+            self.off_the_shelf.read(record.image_id).array,
+            refined,
+            self.settings,
+        )
+
+
+def main(argv=None):
+    made = arguments.parser(__doc__)
+    arguments.add_run(made, "variant", "seed", "stage", "shard", "shards")
+    made.add_argument("--cams", required=True)
+    made.add_argument("--saliency", required=True, help="off-the-shelf saliency")
+    made.add_argument("--refined-saliency", help="refined saliency, for stages >= 1")
+    made.add_argument("--threads", type=int, default=1)
+    made.add_argument("--output", required=True)
+    args = made.parse_args(argv)
+    index = arguments.dataset_index(args)
+    records = index.shard("train", args.shard, args.shards)
+    data = arguments.identity(args, index)
+    later = {"variant": args.variant, "stage": args.stage} if args.stage else {}
+    cams = ArtifactReader(args.cams, "cams", **data, seed=args.seed, **later)
+    saliency = ArtifactReader(args.saliency, "saliency", **data)
+    refined = None
+    if args.stage:
+        refined = ArtifactReader(
+            args.refined_saliency, "refined_saliency", **data, seed=args.seed, **later
+        )
+    work = PseudoLabels(index, cams, saliency, refined, args.settings)
+    readers = [reader for reader in (cams, saliency, refined) if reader]
+    with ArtifactWriter(
+        args.output,
+        "pseudo_labels",
+        identity=arguments.identity(args, index, "variant", "seed", "stage") | {"split": "train"},
+        parameters=args.settings,
+        sources={path: digest for reader in readers for path, digest in reader.sources.items()},
+        expected=[record.image_id for record in records],
+    ) as artifact:
+        labels = map_images(work, records, args.threads, "pseudo labels")
+        for record, (sal, seg) in zip(records, labels, strict=True):
+            artifact.write(record.image_id, {"saliency": sal, "segmentation": seg})
+
+
+if __name__ == "__main__":
+    run(main)

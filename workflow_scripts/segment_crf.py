@@ -1,0 +1,60 @@
+"""Label maps of a shard after the test CRF, from the merged probabilities."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from workflow_scripts import arguments
+from workflow_scripts.command import run
+from wsss.artifacts import ArtifactReader, ArtifactWriter
+from wsss.crf import label_crf
+from wsss.datasets.index import DatasetIndex
+from wsss.parallel import map_images
+from wsss.pseudo_labels import upsample
+
+
+@dataclass
+class CrfLabels:
+    """The label map of a record; picklable, so that processes can share the work."""
+
+    index: DatasetIndex
+    predictions: ArtifactReader
+    settings: dict
+
+    def __call__(self, record):
+        image = self.index.read_image(record)
+        prediction = self.predictions.read(record.image_id)
+        probabilities = upsample(prediction.array["probabilities"], image.shape[:2])
+        keys = np.asarray(prediction.attributes["keys"], dtype=np.uint8)
+        if self.settings["iterations"]:
+            probabilities = label_crf(image, probabilities, self.settings)
+        return keys[probabilities.argmax(axis=0)]
+
+
+def main(argv=None):
+    made = arguments.parser(__doc__)
+    arguments.add_run(made, "variant", "seed", "stage", "split", "shard", "shards")
+    made.add_argument("--predictions", required=True)
+    made.add_argument("--threads", type=int, default=1)
+    made.add_argument("--output", required=True)
+    args = made.parse_args(argv)
+    index = arguments.dataset_index(args)
+    who = arguments.identity(args, index, "variant", "seed", "stage", "split")
+    predictions = ArtifactReader(args.predictions, "predictions", **who)
+    records = index.shard(args.split, args.shard, args.shards)
+    work = CrfLabels(index, predictions, args.settings)
+    with ArtifactWriter(
+        args.output,
+        "predictions_crf",
+        identity=who,
+        parameters=args.settings,
+        sources=predictions.sources,
+        expected=[record.image_id for record in records],
+    ) as artifact:
+        labels = map_images(work, records, args.threads, "CRF")
+        for record, label in zip(records, labels, strict=True):
+            artifact.write(record.image_id, label)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,34 @@
+"""summary.csv of a variant: a row a stage, mean and standard deviation over seeds."""
+
+import argparse
+
+import pandas as pd
+
+from workflow_scripts.command import run
+from wsss.errors import InputError
+from wsss.evaluation import stage_scores, summarise, write_table
+
+
+def main(argv=None):
+    made = argparse.ArgumentParser(description=__doc__)
+    made.add_argument("--stages", type=int, nargs="+", required=True, help="a stage per table")
+    made.add_argument("--pseudo-labels", nargs="+", required=True)
+    made.add_argument("--segmentation", nargs="+", required=True)
+    made.add_argument("--output", required=True)
+    args = made.parse_args(argv)
+    if not len(args.stages) == len(args.pseudo_labels) == len(args.segmentation):
+        raise InputError("give one stage, one pseudo-label table and one segmentation table a run")
+    runs = {}
+    for stage, pseudo, segmentation in zip(
+        args.stages, args.pseudo_labels, args.segmentation, strict=True
+    ):
+        scores = stage_scores(pd.read_csv(pseudo), pd.read_csv(segmentation))
+        runs.setdefault(stage, []).append(scores)
+    table = summarise(runs)
+    write_table(args.output, table)
+    columns = [column for column in table.columns if not column.endswith("_std")]
+    print(table[columns].to_string(index=False, float_format="%.1f", na_rep=""))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,52 @@
+"""Classification pre-training (paper, section 3.3): the source of the CAMs of stage 0."""
+
+import logging
+
+from model.auxsegnet import AuxSegNet
+from model.weights import load_weights
+from workflow_scripts import arguments
+from workflow_scripts.command import run
+from wsss.checkpoint import network_arguments, save_checkpoint
+from wsss.devices import choose_device, make_repeatable
+from wsss.files import sha256_of
+from wsss.training import Hardware, classifier_loss, run_key, train, write_log
+
+log = logging.getLogger(__name__)
+
+
+def main(argv=None):
+    made = arguments.parser(__doc__)
+    arguments.add_run(made, "seed")
+    arguments.add_hardware(made)
+    made.add_argument("--weights", required=True, help="weights that the training starts from")
+    made.add_argument("--output", required=True)
+    made.add_argument("--log-csv", required=True)
+    args = made.parse_args(argv)
+    index = arguments.dataset_index(args)
+    device = choose_device(args.device, args.gpus)
+    make_repeatable(args.seed, device, args.threads)
+    network_args = network_arguments(
+        len(index.classes), args.settings["backbone"], {"branches": "cls", "affinity": "none"}
+    )
+    network = AuxSegNet(**network_args)
+    log.info("%s", load_weights(network, args.weights))
+    who = arguments.identity(args, index, "seed")
+    key = run_key(args.settings, who, sha256_of(args.weights), str(device))
+    rows, clean_up = train(
+        network,
+        classifier_loss,
+        args.settings["classifier"],
+        index,
+        args.seed,
+        Hardware(device, args.channels_last, args.workers),
+        long_side=args.settings["images"]["long_side"],
+        output=args.output,
+        key=key,
+    )
+    write_log(args.log_csv, rows)
+    save_checkpoint(args.output, network, network_args, who, args.settings)
+    clean_up()
+
+
+if __name__ == "__main__":
+    run(main)

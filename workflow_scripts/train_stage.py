@@ -1,0 +1,62 @@
+"""Train all branches of AuxSegNet on the pseudo labels of a stage."""
+
+import logging
+
+from model.auxsegnet import AuxSegNet
+from workflow_scripts import arguments
+from workflow_scripts.command import run
+from wsss.artifacts import ArtifactReader
+from wsss.checkpoint import load_shared_weights, network_arguments, save_checkpoint
+from wsss.devices import choose_device, make_repeatable
+from wsss.training import Hardware, run_key, stage_loss, train, write_log
+
+log = logging.getLogger(__name__)
+
+
+def main(argv=None):
+    made = arguments.parser(__doc__)
+    arguments.add_run(made, "variant", "seed", "stage")
+    arguments.add_hardware(made)
+    made.add_argument("--pseudo-labels", nargs="+", required=True)
+    made.add_argument("--model", required=True, help="the model that the training starts from")
+    made.add_argument("--output", required=True)
+    made.add_argument("--log-csv", required=True)
+    args = made.parse_args(argv)
+    index = arguments.dataset_index(args)
+    device = choose_device(args.device, args.gpus)
+    make_repeatable(args.seed, device, args.threads)
+    network_args = network_arguments(
+        len(index.classes), args.settings["backbone"], args.settings["network"]
+    )
+    network = AuxSegNet(**network_args)
+    who = arguments.identity(args, index, "variant", "seed", "stage")
+    start = load_shared_weights(network, args.model, **arguments.identity(args, index, "seed"))
+    labels = ArtifactReader(args.pseudo_labels, "pseudo_labels", **who)
+    settings = stage_settings(args.settings["stage"], args.stage)
+    rows, clean_up = train(
+        network,
+        stage_loss,
+        settings,
+        index,
+        args.seed + 1000 * (args.stage + 1),  # every stage sees other crops
+        Hardware(device, args.channels_last, args.workers),
+        long_side=args.settings["images"]["long_side"],
+        output=args.output,
+        key=run_key(args.settings, who, start["digest"], labels.sources, str(device)),
+        pseudo_labels=labels,
+    )
+    write_log(args.log_csv, rows)
+    save_checkpoint(args.output, network, network_args, who, args.settings)
+    clean_up()
+
+
+def stage_settings(settings, stage):
+    """Section `stage` with the learning rate of this stage."""
+    later = settings["later_learning_rate"]
+    if stage > 0 and later is not None:
+        return settings | {"learning_rate": later}
+    return settings
+
+
+if __name__ == "__main__":
+    run(main)
