@@ -37,6 +37,16 @@ class Attention(nn.Module):
         self.theta = nn.Conv2d(channels, channels, 1)
         self.phi = nn.Conv2d(channels, channels, 1)
 
+    def start_from_similarity(self):
+        """Let queries equal keys, by an orthogonal map: the affinity starts as similarity.
+
+        With independent random maps, as released, it starts as a nearly even average over the
+        image, and needs thousands of steps to become selective.
+        """
+        nn.init.orthogonal_(self.theta.weight)
+        nn.init.zeros_(self.theta.bias)
+        self.phi.load_state_dict(self.theta.state_dict())
+
     def forward(self, features):
         """Features (B, D, h, w) -> queries and keys, each (B, N, D), float32."""
         return tokens(self.theta(features)).float(), tokens(self.phi(features)).float()

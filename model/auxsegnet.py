@@ -40,6 +40,8 @@ AFFINITIES = {
     "cross_task": ("seg", "sal"),
 }
 
+ATTENTION_STARTS = ("random", "similarity")
+
 
 class AuxSegNetOutput(NamedTuple):
     """What the network says of a batch; None for what is switched off.
@@ -69,6 +71,8 @@ class AuxSegNet(nn.Module):
         branches: a key of `BRANCHES`.
         affinity: a key of `AFFINITIES`.
         decoder_channels: D, channels of the dense decoders.
+        attention_start: initial weights of the affinities: "random" as released, or "similarity"
+            (see `Attention.start_from_similarity`), which short training needs.
 
     Raises:
         ValueError: an unknown name, or an affinity that needs a branch that is off.
@@ -84,6 +88,7 @@ class AuxSegNet(nn.Module):
         branches="all",
         affinity="cross_task",
         decoder_channels=128,
+        attention_start="random",
     ):
         super().__init__()
         self.recipe = network_recipe(recipe)
@@ -100,7 +105,7 @@ class AuxSegNet(nn.Module):
             self._add_decoder("sal", decoder_channels, 1, affinity.startswith("cross_task"))
         if affinity.startswith("cross_task"):
             self.cross_att = CrossTaskAttention()
-        self._initialise()
+        self._initialise(attention_start)
 
     def _add_decoder(self, task, channels, outputs, attention):
         inputs = self.backbone.channels
@@ -115,11 +120,16 @@ class AuxSegNet(nn.Module):
             if self.recipe.output_projection:
                 setattr(self, f"{task}_W", nn.Conv2d(channels, channels, 1))
 
-    def _initialise(self):
+    def _initialise(self, attention_start):
         """Xavier for the classifier and the decoders, as in the released code."""
+        if attention_start not in ATTENTION_STARTS:
+            known = ", ".join(ATTENTION_STARTS)
+            raise ValueError(f"unknown attention_start {attention_start!r}; known: {known}")
         for name, module in self.named_children():
             if name == "fc8" or "_conv" in name:
                 nn.init.xavier_uniform_(module.weight)
+            elif isinstance(module, Attention) and attention_start == "similarity":
+                module.start_from_similarity()
 
     def forward(self, images, affinity="full"):
         """Normalised images (B, 3, H, W) -> `AuxSegNetOutput`.
@@ -174,12 +184,13 @@ class AuxSegNet(nn.Module):
         """
         queries, keys = getattr(self, f"{task}_att")(features)
         values = tokens(getattr(self, f"{task}_g")(features)).float()
-        if affinity == "full":
-            source = affinity_rows(queries, keys)
-            attended = source @ values
-        else:
-            source = (queries, keys)
-            attended = attend(queries, keys, values)
+        with torch.autocast(features.device.type, enabled=False):
+            if affinity == "full":
+                source = affinity_rows(queries, keys)
+                attended = source @ values
+            else:
+                source = (queries, keys)
+                attended = attend(queries, keys, values)
         attended = untokens(attended, features).to(features.dtype)
         if self.recipe.output_projection:
             attended = getattr(self, f"{task}_W")(attended)
