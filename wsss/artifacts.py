@@ -241,6 +241,8 @@ def read_header(file):
 
 
 def _check_header(path, header, kind, identity):
+    if not {"schema_version", "content_digest"} <= set(header):
+        raise InputError(f"{path}: incomplete; remake it with snakemake -f {path}")
     if header["kind"] != kind:
         raise InputError(f"{path}: holds {header['kind']}, not {kind}; give another file")
     if header["schema_version"] > SCHEMA_VERSION:
@@ -248,8 +250,6 @@ def _check_header(path, header, kind, identity):
             f"{path}: written by a newer version (schema {header['schema_version']}, "
             f"known: {SCHEMA_VERSION}); update this checkout"
         )
-    if "content_digest" not in header:
-        raise InputError(f"{path}: incomplete; remake it with snakemake -f {path}")
     for key, value in identity.items():
         expected = list(value) if isinstance(value, tuple) else value
         if header.get(key) != expected:

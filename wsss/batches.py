@@ -130,4 +130,6 @@ def batch_loader(images, plan, workers, pin_memory):
         num_workers=workers,
         pin_memory=pin_memory,
         persistent_workers=workers > 0,
+        # Else it draws from PyTorch's own generator, and a resumed run has another dropout.
+        generator=torch.Generator(),
     )

@@ -45,8 +45,12 @@ def check_run(config, index, results="results"):
     Returns:
         A list of `Finding`, those of level "problem" being what would stop the run.
     """
+    return [*check_images(index), *check_besides_images(config, index, results)]
+
+
+def check_besides_images(config, index, results="results"):
+    """What `check_run` checks without the photographs: saliency, weights, device and disk."""
     return [
-        *check_images(index),
         *check_saliency(config["saliency"], index),
         *check_weights(config["backbone"]),
         *check_device(config["device"]),
@@ -152,6 +156,7 @@ def disk_needed(config, index):
     seeds, variants = len(config["seeds"]), config["variants"]
     trainings = seeds * sum(v.get("stages", config["stages"]) for v in variants.values())
     kept = seeds * len(variants) if config.get("keep") == "final" else trainings
+    exported = config.get("masks", {}).get("export", False)
     train, predicted = index.split("train"), index.split("val") + index.split("test")
     pixels, cells = _pixels, _cell_counter(config)
     cam_cells = sum(cells(record) * max(1, len(record.labels)) for record in train)
@@ -163,7 +168,7 @@ def disk_needed(config, index):
         "refined saliency": sum(map(cells, train)) * features * kept,
         "pseudo labels": pixels(train) * (PACKED_SALIENCY + labels) * kept,
         "predictions": (pixels(predicted) * 3 * labels + grid * features) * kept,
-        "masks": pixels(index.records) * (labels + OVERLAY_BYTES),
+        "masks": pixels(index.records) * (labels + OVERLAY_BYTES) * exported,
         "checkpoints": checkpoint_bytes(config["backbone"]) * (seeds + trainings),
         # Weights and momentum of the jobs that are under way.
         "resume states": checkpoint_bytes(config["backbone"]) * 2,

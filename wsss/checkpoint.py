@@ -70,7 +70,7 @@ def read_checkpoint(path, **identity):
     if not isinstance(checkpoint, dict) or checkpoint.get("format") != FORMAT:
         raise InputError(f"{path}: no checkpoint of this workflow; remake it")
     for key, value in identity.items():
-        found = checkpoint["identity"].get(key)
+        found = checkpoint.get("identity", {}).get(key)
         if found != value:
             raise InputError(
                 f"{path}: made for {key} {found!r}, needed is {value!r}; "
@@ -83,7 +83,13 @@ def load_network(path, device, **identity):
     """The network of a checkpoint in evaluation mode, and the checkpoint."""
     checkpoint = read_checkpoint(path, **identity)
     network = AuxSegNet(**checkpoint["arguments"])
-    network.load_state_dict(checkpoint["model"])
+    try:
+        network.load_state_dict(checkpoint["model"])
+    except (RuntimeError, KeyError) as error:
+        raise InputError(
+            f"{path}: weights of another network than its settings say; "
+            f"remake it with snakemake -f {path}"
+        ) from error
     return network.to(device).eval(), checkpoint
 
 

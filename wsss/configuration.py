@@ -288,18 +288,16 @@ def _method_contradictions(config):
             f"network.affinity: {affinity} needs the saliency branch, {without}; "
             "set affinity to segmentation or none"
         )
-    if stages > 1 and branches not in ("seg_cls", "all"):
+    if stages > 1 and branches != "all":
         yield (
-            f"stages: {stages} stages need the classification branch (its refined CAMs make the "
-            f"labels of the next stage), {without}; set stages to 1"
+            f"stages: {stages} stages need all branches (refined CAMs and saliency make the labels "
+            f"of the next stage), not network.branches: {branches}; set stages to 1"
         )
     if stages > 1 and affinity == "none":
         yield (
             f"stages: {stages} stages need an affinity (it refines the CAMs that make the labels "
             "of the next stage), but network.affinity is none; set stages to 1"
         )
-    if stages > 1 and config["pseudo_labels"]["background"] == "updated" and not saliency_branch:
-        yield f"pseudo_labels.background: updated needs the saliency branch, {without}"
     for key, (low, high) in {
         "classifier.resize.long_side": config["classifier"]["resize"]["long_side"],
         "stage.random_scale": config["stage"]["random_scale"],

@@ -33,8 +33,9 @@ def score(pairs, classes, unlabelled):
         {"class_id": i, "class": name, **{s: 100 * scores[s][i] for s in SCORES}}
         for i, name in enumerate(names)
     ]
-    rows.append({"class_id": "", "class": MEAN, **{s: 100 * means[s] for s in SCORES}})
-    return pd.DataFrame(rows).assign(images=images, unlabelled_as=unlabelled)
+    rows.append({"class_id": None, "class": MEAN, **{s: 100 * means[s] for s in SCORES}})
+    table = pd.DataFrame(rows).astype({"class_id": "Int64"})
+    return table.assign(images=images, unlabelled_as=unlabelled)
 
 
 def write_table(path, table):
@@ -55,8 +56,9 @@ SUMMARY_COLUMNS = (
 
 def stage_scores(pseudo_labels, segmentation):
     """The summary's columns of one run and stage, from its two evaluation tables."""
-    pseudo = pseudo_labels[pseudo_labels["class"] == MEAN].iloc[0]
-    means = segmentation[segmentation["class"] == MEAN].set_index("prediction")["iou"]
+    # The row of the mean is the one without a class id: a class may be named "mean".
+    pseudo = pseudo_labels[pseudo_labels["class_id"].isna()].iloc[0]
+    means = segmentation[segmentation["class_id"].isna()].set_index("prediction")["iou"]
     return {
         "pseudo_precision": pseudo["precision"],
         "pseudo_recall": pseudo["recall"],

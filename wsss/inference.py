@@ -81,7 +81,7 @@ def refined_maps(viewer, image, keys, scales, flip):
     affinity and not normalised again; averaged over the views (one in both recipes).
 
     Returns:
-        float16 (K, h, w), and float16 (h, w) in [0, 1] or None where saliency is not refined.
+        float16 (K, h, w), and float16 (h, w) in [0, 1] or None where there is no saliency branch.
     """
     keys = torch.as_tensor(keys, dtype=torch.long)
     cams, saliency = [], []
@@ -91,10 +91,7 @@ def refined_maps(viewer, image, keys, scales, flip):
         cams.append(_unflip(refine(present, output.affinity), flipped).float())
         if output.saliency is not None:
             saliency.append(_unflip(saliency_probability(viewer.network, output), flipped))
-    size = cams[0].shape[-2:]
-    mean_cams = torch.stack([resize(c, size) for c in cams]).mean(dim=0)[0]
-    mean_saliency = torch.stack([resize(s, size) for s in saliency]).mean(dim=0)[0, 0]
-    return _half(mean_cams), _half(mean_saliency)
+    return _mean_of_views(cams), _mean_of_views(saliency)[0] if saliency else None
 
 
 def saliency_probability(network, output):
@@ -168,6 +165,12 @@ def sparse_probabilities(probabilities):
     sparse = probabilities[kept].copy()
     sparse[0] = 1.0 - sparse[1:].sum(axis=0)
     return np.clip(sparse, 0.0, 1.0).astype(np.float16), kept
+
+
+def _mean_of_views(maps):
+    """Mean of maps (1, K, h, w) on the grid of the first: float16 (K, h, w)."""
+    size = maps[0].shape[-2:]
+    return _half(torch.stack([resize(m, size) for m in maps]).mean(dim=0)[0])
 
 
 def _half(maps):

@@ -40,16 +40,18 @@ class ConfusionMatrix:
         known = truth != IGNORE
         truth = truth[known].astype(np.int64)
         prediction = prediction[known].astype(np.int64)
-        prediction[prediction == IGNORE] = self.labels
-        self._check_range(truth, self.labels - 1, "ground truth")
-        self._check_range(prediction, self.labels, "prediction")
+        unlabelled = prediction == IGNORE
+        self._check_range(truth, "ground truth")
+        self._check_range(prediction[~unlabelled], "prediction")
+        prediction[unlabelled] = self.labels
         cells = truth * (self.labels + 1) + prediction
         self._counts += np.bincount(cells, minlength=self._counts.size).reshape(self._counts.shape)
 
-    def _check_range(self, values, largest, name):
-        if values.size and (values.max() > largest or values.min() < 0):
+    def _check_range(self, values, name):
+        wrong = values[(values < 0) | (values >= self.labels)]
+        if wrong.size:
             raise InputError(
-                f"{name} holds class {values.max()}, but there are only {self.labels} "
+                f"{name} holds class {wrong[0]}, but there are only {self.labels} "
                 "with background; do class list and masks belong together?"
             )
 

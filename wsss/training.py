@@ -118,12 +118,13 @@ class Trainer:
             learning_rate = self._set_learning_rate(plan.steps)
             meter.add(self._optimise(batch))
             self.step += 1
-            if self.step % every == 0 or self.step == plan.steps:
+            position = self.step % plan.steps_per_epoch  # 0 at the end of an epoch
+            if position % every == 0:
                 epoch = self.step / plan.steps_per_epoch
                 self.rows.append(meter.row(self.step, epoch, learning_rate))
                 bar.set_postfix(loss=f"{self.rows[-1]['loss']:.3f}", refresh=False)
                 due = time.monotonic() - saved_at > SAVE_EVERY_SECONDS
-                if due or self.step % plan.steps_per_epoch == 0:
+                if due or position == 0:
                     self._save()
                     saved_at = time.monotonic()
         return self.rows
