@@ -1,8 +1,14 @@
 """Fixtures that more than one test module uses."""
 
+import json
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
+from workspace import Workspace
+
+from model.backbones import BACKBONES, FixedBatchNorm2d
 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -13,3 +19,71 @@ def real_data():
     if not REAL_DATA.is_dir():
         pytest.skip("the real photographs (../shared/data) are not on this machine")
     return REAL_DATA
+
+
+class TinyBackbone(nn.Module):
+    """Eight channels at stride 8, with dropout and fixed norms as the real ones have."""
+
+    channels, stride = 8, 8
+    mean, std = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+
+    def __init__(self, output_stride=8):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 9, stride=8, padding=4)
+        self.bn = FixedBatchNorm2d(8)
+        self.dropout = nn.Dropout2d(0.3)
+        self.body = nn.Conv2d(8, 8, 1)
+
+    def forward(self, images):
+        return torch.relu(self.body(self.dropout(torch.relu(self.bn(self.stem(images))))))
+
+
+@pytest.fixture
+def tiny_backbone(monkeypatch):
+    """Registers the backbone `tiny` for one test."""
+    monkeypatch.setitem(BACKBONES, "tiny", TinyBackbone)
+
+
+# As small as it can be: what is learnt from it is worth nothing, what lands where is. Values that
+# tests change are set here, whatever the recipe has.
+TINY_RUN = {
+    "device": "cpu",
+    "backbone": {"output_stride": 16},
+    "classifier": {
+        "epochs": 1,
+        "batch_size": 4,
+        "learning_rate": 0.01,
+        "crop": 64,
+        "resize": {"long_side": [64, 96]},
+    },
+    "cam": {"scales": [1.0], "flip": False},
+    "pseudo_labels": {"object_threshold": 0.2, "saliency_crf": {"iterations": 1}},
+    "stage": {
+        "epochs": 1,
+        "batch_size": 4,
+        "learning_rate": 0.01,
+        "later_learning_rate": 0.005,
+        "crop": 64,
+    },
+    "prediction": {"scales": [1.0], "flip": False, "crf": {"iterations": 10}},
+    "compute": {"workers": 0},
+    "resources": {kind: {"threads": 1} for kind in ("train", "infer", "crf")},
+}
+TINY_DEMO = {"demo": {"train_images": 8, "val_images": 4, "size": [96, 64]}}
+
+
+@pytest.fixture(scope="session")
+def fresh_workspace(tmp_path_factory):
+    """The workflow in a folder without any results, for dry runs."""
+    return Workspace.create(tmp_path_factory.mktemp("fresh"))
+
+
+@pytest.fixture(scope="session")
+def finished_workspace(tmp_path_factory):
+    """The workflow after a real run, two stages of a tiny demo in two shards; to be left as is."""
+    folder = tmp_path_factory.mktemp("finished")
+    overlay = folder / "tiny.yaml"
+    overlay.write_text(json.dumps(TINY_RUN | {"dataset": TINY_DEMO, "stages": 2, "shards": 2}))
+    workspace = Workspace.create(folder, [overlay])
+    workspace.make()
+    return workspace

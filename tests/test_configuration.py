@@ -131,7 +131,7 @@ def test_every_key_of_config_yaml_is_explained():
 
 
 def test_choices_of_the_schema_are_what_the_code_offers():
-    from model.auxsegnet import AFFINITIES, BRANCHES
+    from model.auxsegnet import AFFINITIES, ATTENTION_STARTS, BRANCHES
     from model.backbones import BACKBONES
     from model.recipes import RECIPES
     from wsss.datasets.formats import FORMATS
@@ -140,6 +140,7 @@ def test_choices_of_the_schema_are_what_the_code_offers():
     schema = schema_leaves(read_schema())
     assert set(schema["network.branches"]["enum"]) == set(BRANCHES) - {"cls"}
     assert set(schema["network.affinity"]["enum"]) == set(AFFINITIES)
+    assert set(schema["network.attention_start"]["enum"]) == set(ATTENTION_STARTS)
     assert set(schema["network.recipe"]["enum"]) == set(RECIPES)
     assert set(schema["backbone.name"]["enum"]) == set(BACKBONES)
     assert set(schema["dataset.format"]["enum"]) == set(FORMATS)
@@ -226,6 +227,7 @@ def test_mistakes_in_a_variant_are_named_with_it():
         ({"branches": "seg_cls"}, 1, "network.affinity"),  # cross-task without saliency
         ({"branches": "seg", "affinity": "cross_task_segmentation"}, 1, "network.affinity"),
         ({"branches": "seg_sal"}, 2, "stages"),  # no CAMs to refine
+        ({"branches": "seg_cls", "affinity": "segmentation"}, 2, "stages"),  # nor saliency
         ({"affinity": "none"}, 2, "stages"),  # nothing to refine them with
     ],
 )
@@ -240,7 +242,7 @@ def test_networks_that_cannot_be_are_refused(network, stages, key):
     [
         ({"branches": "seg", "affinity": "none"}, 1),
         ({"branches": "seg_cls", "affinity": "none"}, 1),
-        ({"branches": "seg_cls", "affinity": "segmentation"}, 3),
+        ({"branches": "seg_cls", "affinity": "segmentation"}, 1),
         ({"branches": "seg_sal", "affinity": "cross_task"}, 1),
         ({"branches": "all", "affinity": "cross_task_segmentation"}, 5),
     ],
@@ -445,6 +447,7 @@ VOC2012 = {
     "network.recipe": "paper",
     "network.branches": "all",
     "network.affinity": "cross_task",
+    "network.attention_start": "random",
     "network.decoder_channels": 128,
     "classifier.epochs": 15,
     "classifier.batch_size": 16,

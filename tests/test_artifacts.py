@@ -1,0 +1,358 @@
+"""Artifacts: what is written is read, and what is not whole, not meant or not ours is refused."""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from wsss.artifacts import ArtifactReader, ArtifactWriter
+from wsss.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[1]
+IDENTITY = {
+    "dataset": "zoo",
+    "index_digest": "12ab",
+    "classes": ["cat", "dog"],
+    "variant": "auxsegnet",
+    "seed": 3,
+    "stage": 1,
+    "split": "train",
+}
+ARRAYS = {
+    "a": np.arange(24, dtype=np.float16).reshape(2, 3, 4),
+    "b": np.full((1, 3, 4), 0.5, np.float16),
+    "c": np.zeros((0, 3, 4), np.float16),
+}
+PARAMETERS = {"scales": [1.0, 0.5], "flip": True}
+
+
+def write(path, arrays=ARRAYS, *, order=None, kind="cams", parameters=PARAMETERS, **changes):
+    with ArtifactWriter(
+        path,
+        kind,
+        identity=IDENTITY | changes.pop("identity", {}),
+        parameters=parameters,
+        sources={"model": "99ff"},
+        expected=list(arrays),
+    ) as artifact:
+        for image_id in order or arrays:
+            attributes = {"size": [30, 40], "keys": [0, 2]} | changes
+            artifact.write(image_id, arrays[image_id], **attributes)
+    return path
+
+
+def digest(path):
+    return ArtifactReader(path, "cams").sources[str(path)]
+
+
+def assert_one_line(error, *parts):
+    message = str(error.value)
+    assert "\n" not in message
+    for part in parts:
+        assert str(part) in message
+
+
+def test_arrays_and_attributes_come_back(tmp_path):
+    path = write(tmp_path / "new" / "cams.h5", size=(30, 40), keys=[2], note="as it was")
+    reader = ArtifactReader(path, "cams", **IDENTITY)
+    assert reader.ids == ("a", "b", "c")
+    assert "a" in reader and "z" not in reader
+    for image_id, array in ARRAYS.items():
+        record = reader.read(image_id)
+        assert record.array.dtype == array.dtype
+        np.testing.assert_array_equal(record.array, array)
+        assert record.array.shape == array.shape
+        assert record.attributes == {"size": [30, 40], "keys": [2], "note": "as it was"}
+
+
+def test_several_arrays_of_an_image_come_back(tmp_path):
+    labels = {
+        "saliency": np.arange(12, dtype=np.uint8).reshape(3, 4),
+        "segmentation": np.full((3, 4), 255, np.uint8),
+    }
+    write(tmp_path / "labels.h5", {"a": labels}, kind="pseudo_labels", keys=[])
+    record = ArtifactReader(tmp_path / "labels.h5", "pseudo_labels").read("a")
+    assert set(record.array) == set(labels)
+    for name, array in labels.items():
+        np.testing.assert_array_equal(record.array[name], array)
+    assert record.attributes["keys"] == []
+
+
+def test_header_holds_identity_and_provenance(tmp_path):
+    path = write(tmp_path / "cams.h5")
+    header = ArtifactReader(path, "cams").headers[path]
+    assert {key: header[key] for key in IDENTITY} == IDENTITY
+    assert header["parameters"] == PARAMETERS
+    assert header["sources"] == {"model": "99ff"}
+    assert header["versions"]["h5py"] == h5py.__version__
+
+
+def test_layout_on_disk(tmp_path):
+    path = write(tmp_path / "cams.h5")
+    # HDF5 file format specification: the superblock's version follows the signature; 3 is v110's.
+    assert path.read_bytes()[:9] == b"\x89HDF\r\n\x1a\n\x03"
+    with h5py.File(path) as file:
+        assert set(file["records"]) == {"a", "b", "c"}
+        data = file["records/a"]
+        assert data.chunks == data.shape == (2, 3, 4)
+        assert (data.compression, data.compression_opts, data.shuffle) == ("gzip", 4, True)
+    assert path.stat().st_mode & 0o222 == 0
+
+
+class InterruptedRunError(Exception):
+    pass
+
+
+def broken_body(artifact):
+    artifact.write("a", ARRAYS["a"])
+    raise InterruptedRunError
+
+
+def body_without_b(artifact):
+    artifact.write("a", ARRAYS["a"])
+
+
+def body_with_surplus(artifact):
+    for image_id in ("a", "b", "z"):
+        artifact.write(image_id, ARRAYS["a"])
+
+
+def body_with_nan(artifact):
+    artifact.write("a", ARRAYS["a"])
+    artifact.write("b", np.array([1.0, np.nan], np.float16))
+
+
+def body_with_infinity_in_a_group(artifact):
+    artifact.write("a", {"x": np.ones(3), "y": np.array([np.inf])})
+    artifact.write("b", np.ones(2))
+
+
+def body_with_a_twice(artifact):
+    artifact.write("a", ARRAYS["a"])
+    artifact.write("a", ARRAYS["a"])
+    artifact.write("b", ARRAYS["b"])
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "message"),
+    [
+        (broken_body, InterruptedRunError, None),
+        (body_without_b, ValueError, "1 image.s. missing, 0 not expected: b"),
+        (body_with_surplus, ValueError, "0 image.s. missing, 1 not expected: z"),
+        (body_with_nan, ValueError, "image b.* not finite"),
+        (body_with_infinity_in_a_group, ValueError, "image a: y.* not finite"),
+        (body_with_a_twice, ValueError, "image a written twice"),
+    ],
+)
+def test_what_is_not_whole_leaves_nothing(tmp_path, body, error, message):
+    with (
+        pytest.raises(error, match=message),
+        ArtifactWriter(
+            tmp_path / "cams.h5",
+            "cams",
+            identity=IDENTITY,
+            parameters={},
+            sources={},
+            expected=["a", "b"],
+        ) as artifact,
+    ):
+        body(artifact)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_failed_second_try_leaves_the_first_file(tmp_path):
+    path = write(tmp_path / "cams.h5")
+    before = path.read_bytes()
+    with pytest.raises(KeyError):
+        write(path, order=["a", "no such"])
+    assert path.read_bytes() == before
+    changed = write(path, ARRAYS | {"a": ARRAYS["a"] + 1})  # a read-only file can be replaced
+    np.testing.assert_array_equal(
+        ArtifactReader(changed, "cams").read("a").array, ARRAYS["a"] + np.float16(1)
+    )
+
+
+KILLED_WRITER = """
+import os, signal, sys
+import numpy as np
+from wsss.artifacts import ArtifactWriter
+with ArtifactWriter(
+    sys.argv[1], "cams", identity={}, parameters={}, sources={}, expected=["a", "b"]
+) as artifact:
+    artifact.write("a", np.arange(100000))
+    artifact._file.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_writer_leaves_no_file_of_that_name(tmp_path):
+    path = tmp_path / "cams.h5"
+    killed = subprocess.run([sys.executable, "-c", KILLED_WRITER, str(path)], cwd=ROOT)
+    assert killed.returncode == -signal.SIGKILL
+    assert not path.exists()
+    write(path)
+    assert ArtifactReader(path, "cams").ids == ("a", "b", "c")
+
+
+def test_unknown_identity_is_a_mistake_of_the_program(tmp_path):
+    with pytest.raises(ValueError, match="speed"):
+        write(tmp_path / "cams.h5", identity={"speed": 1})
+
+
+def test_digest_is_of_the_content_alone(tmp_path):
+    reference = digest(write(tmp_path / "1.h5"))
+    assert digest(write(tmp_path / "2.h5", order=["c", "a", "b"])) == reference
+    assert digest(write(tmp_path / "3.h5", parameters={"flip": False})) == reference
+    others = [
+        write(tmp_path / "4.h5", ARRAYS | {"b": ARRAYS["b"] + np.float16(1e-3)}),
+        write(tmp_path / "5.h5", ARRAYS | {"b": ARRAYS["b"].astype(np.float32)}),
+        write(tmp_path / "6.h5", ARRAYS | {"b": ARRAYS["b"].reshape(1, 4, 3)}),
+        write(tmp_path / "7.h5", size=[40, 30]),
+        write(tmp_path / "8.h5", {"a": ARRAYS["a"], "B": ARRAYS["b"], "c": ARRAYS["c"]}),
+    ]
+    assert len({reference, *map(digest, others)}) == 6
+
+
+def test_digest_tells_apart_which_array_holds_what(tmp_path):
+    ones, twos = np.ones((2, 2)), np.full((2, 2), 2.0)
+    first = write(tmp_path / "1.h5", {"a": {"x": ones, "y": twos}})
+    second = write(tmp_path / "2.h5", {"a": {"x": twos, "y": ones}})
+    assert digest(first) != digest(second)
+
+
+def test_two_writes_are_the_same_file(tmp_path):
+    first = write(tmp_path / "1.h5")
+    time.sleep(1.1)  # HDF5 would keep times in seconds
+    assert write(tmp_path / "2.h5").read_bytes() == first.read_bytes()
+
+
+def test_shards_are_read_as_one(tmp_path):
+    paths = [
+        write(tmp_path / "0.h5", {"a": ARRAYS["a"]}),
+        write(tmp_path / "1.h5", {"b": ARRAYS["b"]}),
+    ]
+    reader = ArtifactReader(paths, "cams", **IDENTITY)
+    assert reader.ids == ("a", "b")
+    np.testing.assert_array_equal(reader.read("b").array, ARRAYS["b"])
+    assert set(reader.sources) == {path.as_posix() for path in paths}
+
+
+def test_an_image_in_two_shards_is_refused(tmp_path):
+    paths = [write(tmp_path / "0.h5"), write(tmp_path / "1.h5", {"b": ARRAYS["b"]})]
+    with pytest.raises(InputError) as error:
+        ArtifactReader(paths, "cams")
+    assert_one_line(error, paths[1], "b", paths[0], "once")
+
+
+def test_reader_travels_to_another_process(tmp_path):
+    reader = ArtifactReader(write(tmp_path / "cams.h5"), "cams")
+    reader.read("a")  # with an open file
+    copy = pickle.loads(pickle.dumps(reader))
+    np.testing.assert_array_equal(copy.read("a").array, ARRAYS["a"])
+
+
+def test_missing_file_is_refused(tmp_path):
+    path = tmp_path / "cams.h5"
+    with pytest.raises(InputError) as error:
+        ArtifactReader(path, "cams")
+    assert_one_line(error, path, "no such file", "snakemake")
+
+
+@pytest.mark.parametrize("part", [0.0, 0.1, 0.5, 0.99])
+def test_truncated_file_is_refused(tmp_path, part):
+    whole = write(tmp_path / "whole.h5").read_bytes()
+    path = tmp_path / "cams.h5"
+    path.write_bytes(whole[: int(part * len(whole))])
+    with pytest.raises(InputError) as error:
+        ArtifactReader(path, "cams")
+    assert_one_line(error, path, "truncated", f"snakemake -f {path}")
+
+
+def test_damaged_image_is_refused_by_name(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
+    path = write(tmp_path / "saliency.h5", {"a": noise, "b": noise + 1}, kind="saliency")
+    with h5py.File(path) as file:
+        chunk = file["records/b"].id.get_chunk_info(0)
+    content = bytearray(path.read_bytes())
+    middle = chunk.byte_offset + chunk.size // 2
+    content[middle : middle + 16] = bytes(16)
+    path.chmod(0o644)
+    path.write_bytes(content)
+    reader = ArtifactReader(path, "saliency")
+    np.testing.assert_array_equal(reader.read("a").array, noise)
+    with pytest.raises(InputError) as error:
+        reader.read("b")
+    assert_one_line(error, path, "image b", "snakemake -f")
+
+
+def test_other_kind_is_refused(tmp_path):
+    path = write(tmp_path / "cams.h5")
+    with pytest.raises(InputError) as error:
+        ArtifactReader(path, "predictions")
+    assert_one_line(error, path, "cams", "predictions")
+
+
+def test_other_hdf5_files_are_refused(tmp_path):
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["weights"] = np.ones(3)
+    with pytest.raises(InputError) as error:
+        ArtifactReader(tmp_path / "other.h5", "cams")
+    assert_one_line(error, tmp_path / "other.h5", "no artifact")
+
+
+def edited(path, **attributes):
+    path.chmod(0o644)
+    with h5py.File(path, "a") as file:
+        for name, value in attributes.items():
+            if value is None:
+                del file.attrs[name]
+            else:
+                file.attrs[name] = value
+    return path
+
+
+def test_newer_schema_is_refused(tmp_path):
+    path = edited(write(tmp_path / "cams.h5"), schema_version=99)
+    with pytest.raises(InputError) as error:
+        ArtifactReader(path, "cams")
+    assert_one_line(error, path, "99", "update")
+
+
+def test_file_without_digest_is_refused(tmp_path):
+    path = edited(write(tmp_path / "cams.h5"), content_digest=None)
+    with pytest.raises(InputError) as error:
+        ArtifactReader(path, "cams")
+    assert_one_line(error, path, "incomplete", "snakemake -f")
+
+
+@pytest.mark.parametrize(
+    ("key", "other"),
+    [
+        ("dataset", "farm"),
+        ("index_digest", "34cd"),
+        ("classes", ["dog", "cat"]),
+        ("variant", "no_affinity"),
+        ("seed", 4),
+        ("stage", 0),
+        ("split", "val"),
+    ],
+)
+def test_artifact_of_something_else_is_refused(tmp_path, key, other):
+    path = write(tmp_path / "cams.h5")
+    with pytest.raises(InputError) as error:
+        ArtifactReader(path, "cams", **(IDENTITY | {key: other}))
+    assert_one_line(error, path, key, IDENTITY[key], other, "snakemake -f")
+
+
+def test_image_that_is_not_there_is_refused(tmp_path):
+    path = write(tmp_path / "cams.h5")
+    with pytest.raises(InputError) as error:
+        ArtifactReader(path, "cams").read("2007_000001")
+    assert_one_line(error, path, "2007_000001", "snakemake -f")

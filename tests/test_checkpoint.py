@@ -1,0 +1,186 @@
+"""Checkpoints: networks come back; what is foreign, damaged or malicious is refused."""
+
+import os
+import pickle
+
+import pytest
+import torch
+
+from model.auxsegnet import AuxSegNet
+from wsss.checkpoint import (
+    load_network,
+    load_shared_weights,
+    network_arguments,
+    read_checkpoint,
+    save_checkpoint,
+    state_digest,
+)
+from wsss.errors import InputError
+
+WHO = {"dataset": "zoo", "index_digest": "12ab", "seed": 3, "stage": 1}
+
+
+@pytest.fixture
+def build(tiny_backbone):
+    def build(seed=0, **options):
+        arguments = {"num_classes": 3, "backbone": "tiny", "decoder_channels": 4} | options
+        torch.manual_seed(seed)
+        return AuxSegNet(**arguments), arguments
+
+    return build
+
+
+@pytest.fixture
+def saved(build, tmp_path):
+    def saved(name="model.pt", identity=WHO, **options):
+        network, arguments = build(**options)
+        save_checkpoint(tmp_path / name, network, arguments, identity, {"epochs": 2})
+        return tmp_path / name, network
+
+    return saved
+
+
+def test_network_comes_back_ready_to_predict(saved):
+    path, network = saved(recipe="official", branches="seg_sal", affinity="segmentation")
+    loaded, checkpoint = load_network(path, torch.device("cpu"), **WHO)
+    assert not loaded.training
+    images = torch.randn(1, 3, 32, 40)
+    with torch.no_grad():
+        expected = network.eval()(images).refined_segmentation
+        assert torch.equal(loaded(images).refined_segmentation, expected)
+    assert checkpoint["parameters"] == {"epochs": 2}
+    assert checkpoint["identity"] == WHO
+
+
+def test_digest_is_of_names_and_values(build):
+    state = build()[0].state_dict()
+    digest = state_digest(state)
+    assert state_digest(dict(reversed(state.items()))) == digest
+    assert state_digest(build()[0].state_dict()) == digest
+    assert state_digest(build(seed=1)[0].state_dict()) != digest
+    name = "seg_conv4.weight"
+    assert state_digest({k + "x" if k == name else k: v for k, v in state.items()}) != digest
+    assert state_digest(state | {name: state[name].half()}) != digest
+    assert state_digest(state | {name: state[name].flatten()}) != digest
+
+
+def test_saving_returns_the_digest_of_the_file(build, tmp_path):
+    network, arguments = build()
+    digest = save_checkpoint(tmp_path / "model.pt", network, arguments, WHO, {})
+    assert digest == state_digest(read_checkpoint(tmp_path / "model.pt")["model"])
+
+
+def test_failed_save_leaves_nothing(build, tmp_path):
+    network, arguments = build()
+    with pytest.raises((AttributeError, pickle.PicklingError)):
+        save_checkpoint(tmp_path / "model.pt", network, arguments, WHO, {"f": lambda: None})
+    assert os.listdir(tmp_path) == []
+
+
+class Malicious:
+    def __init__(self, proof):
+        self.command = f"touch {proof}"
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_code_in_a_checkpoint_is_not_run(tmp_path, legacy):
+    path, proof = tmp_path / "model.pt", tmp_path / "proof"
+    torch.save(
+        {"format": "auxsegnet-checkpoint-1", "model": Malicious(proof)},
+        path,
+        _use_new_zipfile_serialization=not legacy,
+    )
+    with pytest.raises(InputError) as error:
+        read_checkpoint(path)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+    assert not proof.exists()
+    torch.load(path, weights_only=False)  # the trap is a real one
+    assert proof.exists()
+
+
+def test_plain_pickle_is_not_run(tmp_path):
+    path, proof = tmp_path / "model.pt", tmp_path / "proof"
+    path.write_bytes(pickle.dumps(Malicious(proof), protocol=2))
+    with pytest.raises(InputError, match="not a readable checkpoint"):
+        read_checkpoint(path)
+    assert not proof.exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "other"), [("dataset", "farm"), ("index_digest", "34cd"), ("seed", 4), ("stage", 0)]
+)
+def test_checkpoint_of_something_else_is_refused(saved, key, other):
+    path, _ = saved()
+    with pytest.raises(InputError) as error:
+        read_checkpoint(path, **(WHO | {key: other}))
+    message = str(error.value)
+    for part in (str(path), key, repr(WHO[key]), repr(other), f"snakemake -f {path}"):
+        assert part in message
+    assert "\n" not in message
+
+
+def test_files_that_are_no_checkpoint_are_refused(saved, tmp_path):
+    path, network = saved()
+    cases = {
+        "missing.pt": "no such file",
+        "truncated.pt": "not a readable checkpoint",
+        "text.pt": "not a readable checkpoint",
+        "state.pt": "no checkpoint of this workflow",
+        "tensor.pt": "no checkpoint of this workflow",
+    }
+    (tmp_path / "truncated.pt").write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    (tmp_path / "text.pt").write_text("weights\n")
+    torch.save(network.state_dict(), tmp_path / "state.pt")
+    torch.save(torch.zeros(3), tmp_path / "tensor.pt")
+    for name, message in cases.items():
+        with pytest.raises(InputError, match=message) as error:
+            read_checkpoint(tmp_path / name)
+        assert name in str(error.value) and "\n" not in str(error.value)
+
+
+def test_all_branches_start_from_the_classifier(saved, build):
+    path, classifier = saved(branches="cls", affinity="none")
+    network, _ = build(seed=1)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    checkpoint = load_shared_weights(network, path, **WHO)
+    given, after = classifier.state_dict(), network.state_dict()
+    assert {"fc8.weight", "backbone.stem.weight"} <= set(given)
+    for name, value in after.items():
+        assert torch.equal(value, given.get(name, before[name])), name
+    assert not torch.equal(before["fc8.weight"], given["fc8.weight"])
+    assert checkpoint["digest"] == state_digest(given)
+
+
+def test_fewer_branches_take_what_they_have(saved, build):
+    path, full = saved()
+    network, _ = build(seed=1, branches="seg_cls", affinity="segmentation")
+    load_shared_weights(network, path)
+    given = full.state_dict()
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, given[name]), name
+
+
+def test_weights_of_another_shape_or_backbone_are_refused(saved, build, tmp_path):
+    path, network = saved()
+    other, _ = build(seed=1, num_classes=5)
+    before = {name: value.clone() for name, value in other.state_dict().items()}
+    with pytest.raises(InputError, match=r"(fc8|seg_conv4).weight is missing or of another shape"):
+        load_shared_weights(other, path)
+    assert all(torch.equal(v, before[n]) for n, v in other.state_dict().items())
+    content = torch.load(path, weights_only=True)
+    del content["model"]["backbone.stem.weight"]
+    torch.save(content, tmp_path / "headless.pt")
+    with pytest.raises(InputError, match=r"backbone\.stem\.weight is missing"):
+        load_shared_weights(network, tmp_path / "headless.pt")
+
+
+def test_arguments_from_the_configuration_build_the_network(tiny_backbone):
+    backbone = {"name": "tiny", "output_stride": 8, "weights": "weights/tiny.pth"}
+    switches = {"recipe": "official", "branches": "all", "affinity": "cross_task"}
+    arguments = network_arguments(3, backbone, switches)
+    network = AuxSegNet(**arguments)
+    assert network.num_classes == 3
+    assert network.recipe.output_projection

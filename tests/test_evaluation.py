@@ -1,0 +1,135 @@
+"""Tables of scores against scikit-learn and sums by hand, and how they look in their files."""
+
+import csv
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import jaccard_score, precision_score, recall_score
+
+from wsss.evaluation import SUMMARY_COLUMNS, score, stage_scores, summarise, write_table
+
+CLASSES = ("cat", "dog", "cow")
+
+
+def random_pairs(images=3):
+    rng = np.random.default_rng(0)
+    for _ in range(images):
+        truth = rng.integers(0, 4, (11, 13)).astype(np.uint8)
+        guess = rng.integers(0, 4, truth.shape).astype(np.uint8)
+        yield truth, np.where(rng.random(truth.shape) < 0.5, truth, guess).astype(np.uint8)
+
+
+def cells(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_score_equals_scikit_learn_in_percent():
+    pairs = list(random_pairs())
+    truth, prediction = (np.concatenate([pair[i].ravel() for pair in pairs]) for i in (0, 1))
+    table = score(iter(pairs), CLASSES, "miss")
+    assert list(table["class"]) == ["background", *CLASSES, "mean"]
+    assert list(table["class_id"][:-1]) == [0, 1, 2, 3]
+    assert set(table["images"]) == {3} and set(table["unlabelled_as"]) == {"miss"}
+    for name, function in (
+        ("iou", jaccard_score),
+        ("precision", precision_score),
+        ("recall", recall_score),
+    ):
+        expected = 100 * function(truth, prediction, average=None)
+        np.testing.assert_allclose(table[name][:-1], expected)
+        assert table[name].iloc[-1] == pytest.approx(expected.mean())
+
+
+def test_undefined_scores_are_empty_cells(tmp_path):
+    truth = np.array([[0, 0, 0, 1]], np.uint8)
+    prediction = np.array([[0, 0, 1, 1]], np.uint8)
+    table = score([(truth, prediction)], CLASSES, "drop")
+    write_table(tmp_path / "scores.csv", table)
+    rows = {row["class"]: row for row in cells(tmp_path / "scores.csv")}
+    assert rows["background"]["iou"] == "66.67"
+    assert rows["cat"]["precision"] == "50.00"
+    assert [rows["cow"][name] for name in ("iou", "precision", "recall")] == ["", "", ""]
+    assert rows["mean"]["iou"] == "58.33"
+    assert rows["mean"]["class_id"] == ""
+    assert rows["cat"]["class_id"] == "1"
+    assert rows["cow"]["unlabelled_as"] == "drop"
+
+
+def test_without_masks_the_cells_are_empty(tmp_path):
+    write_table(tmp_path / "scores.csv", score([], CLASSES, "miss"))
+    for row in cells(tmp_path / "scores.csv"):
+        assert (row["iou"], row["precision"], row["recall"], row["images"]) == ("", "", "", "0")
+
+
+def segmentation_table(**ious):
+    rows = [
+        row
+        for kind, value in ious.items()
+        for row in (
+            {"prediction": kind, "class_id": 0, "class": "background", "iou": 99.0},
+            {"prediction": kind, "class_id": 1, "class": "mean", "iou": 98.0},  # only a name
+            {"prediction": kind, "class_id": None, "class": "mean", "iou": value},
+        )
+    ]
+    return pd.DataFrame(rows)
+
+
+PSEUDO = pd.DataFrame(
+    {
+        "class_id": [0, 1, None],
+        "class": ["background", "mean", "mean"],
+        "precision": [1.0, 2.0, 85.6],
+        "recall": [1.0, 2.0, 42.9],
+        "iou": [1.0, 2.0, 40.6],
+    }
+)
+
+
+def test_stage_scores_take_the_means():
+    scores = stage_scores(PSEUDO, segmentation_table(unrefined=60.0, refined=64.1, crf=69.0))
+    assert scores == {
+        "pseudo_precision": 85.6,
+        "pseudo_recall": 42.9,
+        "pseudo_miou": 40.6,
+        "val_miou_unrefined": 60.0,
+        "val_miou_refined": 64.1,
+        "val_miou_crf": 69.0,
+    }
+    assert tuple(scores) == SUMMARY_COLUMNS
+
+
+def test_network_without_affinity_has_no_refined_score(tmp_path):
+    scores = stage_scores(PSEUDO, segmentation_table(unrefined=60.0, crf=61.0))
+    write_table(tmp_path / "summary.csv", summarise({0: [scores]}))
+    (row,) = cells(tmp_path / "summary.csv")
+    assert row["val_miou_refined"] == ""
+    assert row["val_miou_crf"] == "61.00"
+
+
+def test_summary_is_mean_and_standard_deviation_over_runs(tmp_path):
+    runs = {1: [dict.fromkeys(SUMMARY_COLUMNS, 50.0)], 0: []}
+    for miou in (40.0, 41.0, 45.0):
+        runs[0].append(dict.fromkeys(SUMMARY_COLUMNS, 20.0) | {"val_miou_crf": miou})
+    write_table(tmp_path / "summary.csv", summarise(runs))
+    first, second = cells(tmp_path / "summary.csv")
+    beside = [name for column in SUMMARY_COLUMNS for name in (column, f"{column}_std")]
+    assert list(first) == ["stage", *beside, "runs"]
+    assert (first["stage"], first["runs"]) == ("0", "3")
+    assert first["val_miou_crf"] == "42.00"
+    # Squared distances 4, 1 and 9, over 3 - 1.
+    assert float(first["val_miou_crf_std"]) == pytest.approx(math.sqrt(7), abs=0.005)
+    assert first["pseudo_miou_std"] == "0.00"
+    assert (second["stage"], second["runs"]) == ("1", "1")
+    assert second["val_miou_crf"] == "50.00"
+    assert second["val_miou_crf_std"] == ""
+
+
+def test_summary_without_masks_is_empty_and_complete(tmp_path):
+    scores = [dict.fromkeys(SUMMARY_COLUMNS, math.nan) for _ in range(2)]
+    write_table(tmp_path / "summary.csv", summarise({0: scores}))
+    (row,) = cells(tmp_path / "summary.csv")
+    assert row.pop("stage") == "0" and row.pop("runs") == "2"
+    assert set(row.values()) == {""}

@@ -1,0 +1,154 @@
+"""Pseudo labels against the rules of FIELD, section 4, pixel by pixel."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+import wsss.pseudo_labels
+from wsss.crf import saliency_crf
+from wsss.pseudo_labels import fuse, make_pseudo_labels, quantise, updated_saliency, upsample
+
+CRF = {
+    "iterations": 1,
+    "gaussian_sxy": 3,
+    "gaussian_compat": 3,
+    "bilateral_sxy": 60,
+    "bilateral_srgb": 5,
+    "bilateral_compat": 5,
+}
+SETTINGS = {
+    "object_threshold": 0.2,
+    "salient_threshold": 0.06,
+    "background": "off_the_shelf",
+    "saliency_crf": CRF,
+}
+
+
+def fused(cams, keys, saliency):
+    """One row of pixels; cams (K, W)."""
+    cams = np.array(cams, np.float32).reshape(len(keys), 1, len(saliency))
+    return fuse(cams, keys, np.array([saliency], np.float32), 0.2, 0.06)[0].tolist()
+
+
+def test_the_four_cases():
+    #                  both, object only, salient only, neither
+    assert fused([[0.9, 0.9, 0.1, 0.1]], [4], [0.5, 0.0, 0.5, 0.0]) == [5, 255, 255, 0]
+
+
+def test_thresholds_are_strict_in_float32():
+    above = [np.nextafter(np.float32(limit), np.float32(1)) for limit in (0.2, 0.06)]
+    cams, saliency = [0.2, above[0], 0.2, above[0]], [0.06, 0.06, above[1], above[1]]
+    assert fused([cams], [0], saliency) == [0, 255, 255, 1]
+
+
+def test_largest_class_wins_and_ties_go_to_the_lower_id():
+    cams = [[0.3, 0.7, 0.5, 0.0], [0.9, 0.6, 0.5, 0.5], [0.1, 0.1, 0.5, 0.5]]
+    assert fused(cams, [2, 7, 19], [1, 1, 1, 1]) == [8, 3, 3, 8]
+
+
+def test_image_without_labels_is_background_or_ignored():
+    assert fused([], [], [0.0, 0.06, 0.07, 1.0]) == [0, 0, 255, 255]
+
+
+def loop(cams, keys, saliency, object_threshold, salient_threshold):
+    """FIELD, section 4, one pixel at a time."""
+    label = np.zeros(saliency.shape, np.uint8)
+    for place in np.ndindex(saliency.shape):
+        scores = [(cams[k][place], -class_id) for k, class_id in enumerate(keys)]
+        value, negative_id = max(scores)
+        is_object, is_salient = value > object_threshold, saliency[place] > salient_threshold
+        if is_object and is_salient:
+            label[place] = -negative_id + 1
+        elif is_object or is_salient:
+            label[place] = 255
+    return label
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_fusion_equals_a_loop_over_pixels(seed):
+    rng = np.random.default_rng(seed)
+    keys = sorted(rng.choice(20, 3, replace=False).tolist())
+    # Multiples of 1/8: ties and values on the thresholds do occur.
+    cams = rng.integers(0, 9, (3, 13, 17)).astype(np.float32) / 8
+    saliency = rng.integers(0, 9, (13, 17)).astype(np.float32) / 8
+    label = fuse(cams, keys, saliency, 0.375, 0.25)
+    np.testing.assert_array_equal(label, loop(cams, keys, saliency, 0.375, 0.25))
+    assert {0, 255, *(k + 1 for k in keys)} == set(np.unique(label))
+
+
+def test_upsampling_is_bilinear_without_aligned_corners():
+    maps = np.random.default_rng(0).random((3, 5, 7)).astype(np.float16)
+    expected = F.interpolate(torch.from_numpy(maps).float()[None], (40, 51), mode="bilinear")[0]
+    upsampled = upsample(maps, (40, 51))
+    assert upsampled.dtype == np.float32
+    np.testing.assert_allclose(upsampled, expected.numpy(), atol=1e-4)
+    assert upsample(np.zeros((0, 5, 7)), (40, 51)).shape == (0, 40, 51)
+
+
+@pytest.fixture
+def image():
+    rng = np.random.default_rng(1)
+    image = np.full((16, 24, 3), 60, np.uint8)
+    image[:, 12:] = 160
+    return image + rng.integers(0, 20, image.shape, dtype=np.uint8)
+
+
+@pytest.fixture
+def off_the_shelf():
+    """Every 8-bit value occurs."""
+    return (
+        np.random.default_rng(2).permutation(np.arange(384) % 256).astype(np.uint8).reshape(16, 24)
+    )
+
+
+@pytest.mark.parametrize("background", ["off_the_shelf", "updated"])
+def test_stage_0_takes_the_saliency_as_it_is(image, off_the_shelf, background):
+    cams = np.random.default_rng(3).random((2, 2, 3)).astype(np.float32)
+    saliency, segmentation = make_pseudo_labels(
+        image, cams, [1, 3], off_the_shelf, None, SETTINGS | {"background": background}
+    )
+    assert saliency.dtype == segmentation.dtype == np.uint8
+    np.testing.assert_array_equal(saliency, off_the_shelf)
+    expected = loop(upsample(cams, (16, 24)), [1, 3], off_the_shelf / 255, 0.2, 0.06)
+    np.testing.assert_array_equal(segmentation, expected)
+
+
+def test_later_stages_take_the_crf_of_the_mean(image, off_the_shelf):
+    refined = np.random.default_rng(4).random((2, 3)).astype(np.float32)
+    saliency, _ = make_pseudo_labels(
+        image, np.zeros((1, 2, 3), np.float32), [0], off_the_shelf, refined, SETTINGS
+    )
+    large = F.interpolate(torch.from_numpy(refined)[None, None], (16, 24), mode="bilinear")
+    mean = 0.5 * large[0, 0].numpy() + 0.5 * off_the_shelf.astype(np.float32) / 255
+    expected = 255 * saliency_crf(image, mean, CRF)
+    # The CRF multiplies what the two up-samplings differ by.
+    np.testing.assert_allclose(saliency, expected, atol=1)
+    without_crf = np.abs(saliency - 255 * mean)
+    assert without_crf.mean() > 10
+
+
+def test_mean_comes_before_the_crf(monkeypatch):
+    monkeypatch.setattr(wsss.pseudo_labels, "saliency_crf", lambda image, mean, settings: mean)
+    refined, original = np.float32([[0.2, 1.0]]), np.float32([[0.6, 0.0]])
+    np.testing.assert_allclose(updated_saliency(None, refined, original, CRF), [[0.4, 0.5]])
+
+
+def test_background_follows_the_setting(monkeypatch, image):
+    # The CRF'd saliency says the opposite of the off-the-shelf map.
+    original = np.zeros((16, 24), np.uint8)
+    original[:, 12:] = 255
+    updated = np.float32(1) - original.astype(np.float32) / 255
+    monkeypatch.setattr(wsss.pseudo_labels, "saliency_crf", lambda *_: updated)
+    arguments = (image, np.zeros((1, 2, 3), np.float32), [0], original, np.zeros((2, 3)))
+    saliency, segmentation = make_pseudo_labels(*arguments, SETTINGS)
+    np.testing.assert_array_equal(segmentation == 255, original == 255)
+    np.testing.assert_array_equal(saliency, 255 - original)
+    saliency, segmentation = make_pseudo_labels(*arguments, SETTINGS | {"background": "updated"})
+    np.testing.assert_array_equal(segmentation == 255, original == 0)
+    np.testing.assert_array_equal(saliency, 255 - original)
+
+
+def test_quantisation_rounds_and_clips():
+    values = np.float32([-0.1, 0.0, 0.4 / 255, 0.6 / 255, 0.5, 254.6 / 255, 1.0, 1.2])
+    assert quantise(values).tolist() == [0, 0, 0, 1, 128, 255, 255, 255]

@@ -1,0 +1,433 @@
+"""The training loop: schedule, parameter groups, what stays frozen, and runs that are resumed."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import TinyBackbone
+from test_batches import ColumnLabels, map_index
+
+from model.auxsegnet import AuxSegNet
+from model.backbones import BACKBONES
+from wsss.artifacts import Record
+from wsss.errors import InputError
+from wsss.training import (
+    Hardware,
+    classifier_loss,
+    parameter_groups,
+    poly_factor,
+    run_key,
+    stage_loss,
+    train,
+    write_log,
+)
+
+TESTS = Path(__file__).resolve().parent
+SETTINGS = {
+    "epochs": 3,
+    "batch_size": 2,
+    "learning_rate": 0.01,
+    "head_multiplier": 10,
+    "poly_power": 0.9,
+    "momentum": 0.9,
+    "weight_decay": 5e-4,
+    "crop": 24,
+    "flip": True,
+    "colour_jitter": [0.3, 0.3, 0.3, 0.1],
+    "random_scale": [0.7, 1.3],
+    "random_scale_per": "batch",
+    "label_padding": 255,
+    "frozen": ["stem"],
+    "precision": "fp32",
+    "loss_weights": {"classification": 1.0, "saliency": 1.0, "segmentation": 1.0},
+}
+IMAGES = 8  # four steps an epoch
+CPU = Hardware(torch.device("cpu"))
+
+
+class SmallLabels(ColumnLabels):
+    """Classes 0..3 by column."""
+
+    def read(self, image_id):
+        arrays = super().read(image_id).array
+        return Record(arrays | {"segmentation": arrays["segmentation"] // 10}, {})
+
+
+def tiny_network(seed=0, **options):
+    torch.manual_seed(seed)
+    options = {"recipe": "official", "decoder_channels": 8, **options}
+    return AuxSegNet(3, "tiny", **options)
+
+
+class InterruptedRunError(Exception):
+    pass
+
+
+def failing(loss, after, failure):
+    """A loss that calls `failure` at step `after`, counted from 0."""
+    steps = iter(range(1000))
+
+    def wrapped(*arguments):
+        if next(steps) == after:
+            failure()
+        return loss(*arguments)
+
+    return wrapped
+
+
+def interrupt():
+    raise InterruptedRunError
+
+
+def run(
+    folder,
+    *,
+    loss=stage_loss,
+    key="key",
+    network=None,
+    settings=SETTINGS,
+    labels=None,
+    hardware=CPU,
+):
+    """Train on the photographs in `folder`; returns network, rows and the clean-up."""
+    torch.set_num_threads(1)
+    network = network or tiny_network()
+    rows, clean_up = train(
+        network,
+        loss,
+        settings,
+        map_index(folder, IMAGES),
+        5,
+        hardware,
+        long_side=None,
+        output=folder / "model.pt",
+        key=key,
+        pseudo_labels=labels or SmallLabels(),
+    )
+    return network, rows, clean_up
+
+
+def assert_same_weights(first, second):
+    first, second = first.state_dict(), second.state_dict()
+    assert first.keys() == second.keys()
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+
+
+@pytest.fixture(autouse=True)
+def setting(tiny_backbone):
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+# --- schedule and groups
+
+
+def test_poly_schedule_by_hand():
+    assert poly_factor(0, 40, 0.9) == 1
+    assert poly_factor(20, 40, 0.9) == pytest.approx(0.535887)  # 0.5 ** 0.9
+    assert poly_factor(39, 40, 0.9) == pytest.approx(0.036153, rel=1e-4)  # 0.025 ** 0.9
+    assert poly_factor(10, 40, 1) == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize("recipe", ["paper", "official"])
+def test_heads_learn_ten_times_as_fast(recipe):
+    network = tiny_network(recipe=recipe)
+    network.backbone.stem.requires_grad_(False)
+    network.backbone.nasal = torch.nn.Linear(1, 1, bias=False)  # no head for its name
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    slow, fast = parameter_groups(network, 7e-4, 10)
+    assert (slow["lr"], fast["lr"]) == (7e-4, pytest.approx(7e-3))
+    assert {names[id(p)] for p in slow["params"]} == {
+        "backbone.body.weight",
+        "backbone.body.bias",
+        "backbone.nasal.weight",
+        "cross_att.0.weight",
+        "cross_att.2.weight",
+        "cross_att.2.bias",
+    }
+    learning = {name for name, p in network.named_parameters() if p.requires_grad}
+    found = {names[id(p)] for p in fast["params"]}
+    assert found == {name for name in learning if name.startswith(("fc8", "seg_", "sal_"))}
+    assert {"fc8.weight", "seg_att.theta.bias", "sal_g.weight", "seg_conv4.weight"} <= found
+    assert len(slow["params"]) + len(fast["params"]) == len(learning)
+
+
+def test_every_step_has_its_learning_rate(tmp_path, monkeypatch):
+    used = []
+    step = torch.optim.SGD.step
+
+    def spy(optimiser, *arguments, **options):
+        used.append(tuple(group["lr"] for group in optimiser.param_groups))
+        return step(optimiser, *arguments, **options)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", spy)
+    _, rows, _ = run(tmp_path)
+    rates = [0.01 * (1 - i / 12) ** 0.9 for i in range(12)]
+    assert used == [(pytest.approx(rate), pytest.approx(10 * rate)) for rate in rates]
+    assert [row["learning_rate"] for row in rows] == pytest.approx(rates)
+    assert [row["step"] for row in rows] == list(range(1, 13))
+    assert rows[-1]["epoch"] == 3.0
+
+
+def test_a_step_is_that_of_sgd(tmp_path):
+    """One step written out: the gradient, plus weight decay, times the rate of the group."""
+    settings = SETTINGS | {"epochs": 1, "batch_size": IMAGES, "momentum": 0.9}
+    network = tiny_network(recipe="paper")
+    network.backbone.dropout.p = 0.0
+    before = {name: p.detach().clone() for name, p in network.named_parameters()}
+    gradients = {}
+
+    def loss(network, batch, settings):
+        total, losses = stage_loss(network, batch, settings)
+        names, learning = zip(
+            *((n, p) for n, p in network.named_parameters() if p.requires_grad), strict=True
+        )
+        found = torch.autograd.grad(total, learning, retain_graph=True)
+        gradients.update(zip(names, found, strict=True))
+        return total, losses
+
+    run(tmp_path, loss=loss, network=network, settings=settings)
+    assert len(gradients) > 10
+    for name, gradient in gradients.items():
+        rate = 0.1 if name.startswith(("fc8", "seg", "sal")) else 0.01
+        expected = before[name] - rate * (gradient + 5e-4 * before[name])
+        torch.testing.assert_close(network.get_parameter(name).detach(), expected)
+
+
+# --- what changes and what does not
+
+
+def test_frozen_parts_and_statistics_stay(tmp_path):
+    before = {name: value.clone() for name, value in tiny_network().state_dict().items()}
+    network, _, _ = run(tmp_path)
+    changed = {
+        name for name, value in network.state_dict().items() if not torch.equal(value, before[name])
+    }
+    assert not {name for name in changed if name.startswith(("backbone.stem", "backbone.bn"))}
+    # With almost uniform affinities some gradients of theta and phi round to nothing.
+    unchanged = {name for name in before if ".stem" not in name and ".bn." not in name} - changed
+    assert unchanged <= {name for name in before if "_att.phi" in name}
+
+
+class OneObject(ColumnLabels):
+    """Class 2 everywhere."""
+
+    def read(self, image_id):
+        full = np.full(self.size, 2, np.uint8)
+        return Record({"segmentation": full, "saliency": np.full_like(full, 255)}, {})
+
+
+@pytest.mark.parametrize(
+    ("precision", "hardware"),
+    [
+        ("fp32", CPU),
+        ("bf16", CPU),
+        ("fp16", CPU),
+        ("fp32", Hardware(torch.device("cpu"), channels_last=True, workers=1)),
+    ],
+)
+@pytest.mark.parametrize("recipe", ["paper", "official"])
+def test_losses_fall_on_what_is_easily_learnt(tmp_path, recipe, precision, hardware):
+    settings = SETTINGS | {"epochs": 10, "precision": precision}
+    network = tiny_network(recipe=recipe)
+    options = {"settings": settings, "labels": OneObject(), "hardware": hardware}
+    _, rows, _ = run(tmp_path, network=network, **options)
+    for name in ("segmentation", "refined_segmentation", "saliency", "refined_saliency"):
+        assert rows[-1][name] < 0.3 * rows[0][name], name
+    parts = [name for name in rows[0] if name not in ("step", "epoch", "learning_rate", "loss")]
+    assert len(parts) == 5
+    assert rows[0]["loss"] == pytest.approx(sum(rows[0][name] for name in parts), rel=1e-3)
+
+
+def test_rows_are_means_of_their_steps(tmp_path):
+    """Twenty-one steps an epoch give a row every second step, and one at the end."""
+    seen = []
+
+    def loss(network, batch, settings):
+        total, losses = classifier_loss(network, batch, settings)
+        seen.append(total.item())
+        return total, losses
+
+    images = map_index(tmp_path, 21)
+    rows, _ = train(
+        tiny_network(branches="cls", affinity="none"),
+        loss,
+        SETTINGS | {"batch_size": 1, "epochs": 1},
+        images,
+        0,
+        CPU,
+        long_side=None,
+        output=tmp_path / "model.pt",
+        key="k",
+    )
+    assert [row["step"] for row in rows] == [2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 21]
+    means = [(seen[i] + seen[i + 1]) / 2 for i in range(0, 20, 2)] + [seen[20]]
+    assert [row["loss"] for row in rows] == pytest.approx(means, rel=1e-5)
+
+
+@pytest.mark.parametrize("learning_rate", [1e30, float("nan")])
+def test_loss_that_is_not_finite_is_refused(tmp_path, learning_rate):
+    settings = SETTINGS | {"learning_rate": learning_rate}
+    with pytest.raises(
+        InputError, match=r"not finite at step \d+; lower the learning rate"
+    ) as error:
+        run(tmp_path, settings=settings)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.rglob("state.pt"))
+
+
+def test_no_training_image_is_refused(tmp_path):
+    index = map_index(tmp_path, 0)
+    with pytest.raises(InputError, match="no image in split train"):
+        train(
+            tiny_network(), stage_loss, SETTINGS, index, 0, CPU,
+            long_side=None, output=tmp_path / "model.pt", key="k",
+        )  # fmt: skip
+
+
+def test_unknown_frozen_part_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"'blocks\.77'"):
+        run(tmp_path, settings=SETTINGS | {"frozen": ["blocks.77"]})
+
+
+# --- interrupted runs
+
+
+@pytest.fixture
+def whole(tmp_path):
+    """A run without interruption."""
+    (tmp_path / "whole").mkdir()
+    return run(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("after", [0, 3, 4, 6, 11])
+def test_interrupted_run_ends_as_if_it_had_not_been(tmp_path, whole, after):
+    """To the bit, dropout and momentum included."""
+    with pytest.raises(InterruptedRunError):
+        run(tmp_path, loss=failing(stage_loss, after, interrupt))
+    counted = []
+    torch.manual_seed(99)  # another process has other random numbers
+    network, rows, _ = run(tmp_path, loss=lambda *given: counted.append(1) or stage_loss(*given))
+    # The state is that of the last whole epoch.
+    assert len(counted) == 12 - 4 * (after // 4)
+    assert rows == whole[1]
+    assert_same_weights(network, whole[0])
+
+
+def test_dropout_is_part_of_this(tmp_path, whole):
+    """The test above would not see a lost random state if the runs had no randomness."""
+    network = tiny_network()
+    torch.manual_seed(99)
+    network, rows, _ = run(tmp_path, network=network)
+    assert rows != whole[1]
+
+
+def test_interrupted_twice(tmp_path, whole):
+    for after in (5, 2):  # at step 5, and at step 4 + 2
+        with pytest.raises(InterruptedRunError):
+            run(tmp_path, loss=failing(stage_loss, after, interrupt))
+    network, rows, _ = run(tmp_path)
+    assert rows == whole[1]
+    assert_same_weights(network, whole[0])
+
+
+def die(folder):
+    """In a process of its own: train until killed at step 6."""
+    BACKBONES["tiny"] = TinyBackbone
+    run(
+        Path(folder),
+        loss=failing(stage_loss, 6, lambda: os.kill(os.getpid(), signal.SIGKILL)),
+    )
+
+
+def test_killed_run_ends_as_if_it_had_not_been(tmp_path, whole):
+    program = "import sys, test_training; test_training.die(sys.argv[1])"
+    paths = os.pathsep.join([str(TESTS), str(TESTS.parent)])
+    killed = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    network, rows, clean_up = run(tmp_path)
+    assert rows == whole[1]
+    assert_same_weights(network, whole[0])
+    clean_up()
+
+
+def test_state_of_another_configuration_is_left_alone(tmp_path, whole):
+    with pytest.raises(InterruptedRunError):
+        run(tmp_path, loss=failing(stage_loss, 6, interrupt), key="other")
+    counted = []
+    network, _, _ = run(tmp_path, loss=lambda *given: counted.append(1) or stage_loss(*given))
+    assert len(counted) == 12
+    assert_same_weights(network, whole[0])
+
+
+def test_state_lies_beside_the_output_until_it_is_cleaned_up(tmp_path):
+    _, _, clean_up = run(tmp_path)
+    assert [path.relative_to(tmp_path) for path in tmp_path.rglob("state.pt")] == [
+        Path(".resume-key/state.pt")
+    ]
+    clean_up()
+    assert not (tmp_path / ".resume-key").exists()
+    clean_up()  # nothing left to do is no error
+
+
+def test_run_key_follows_configuration_and_inputs():
+    key = run_key({"a": 1, "b": [1.0, 2]}, {"seed": 3}, "12ab", "cpu")
+    assert run_key({"b": [1.0, 2], "a": 1}, {"seed": 3}, "12ab", "cpu") == key
+    others = {
+        run_key({"a": 2, "b": [1.0, 2]}, {"seed": 3}, "12ab", "cpu"),
+        run_key({"a": 1, "b": [1.0, 2]}, {"seed": 4}, "12ab", "cpu"),
+        run_key({"a": 1, "b": [1.0, 2]}, {"seed": 3}, "12ac", "cpu"),
+        run_key({"a": 1, "b": [1.0, 2]}, {"seed": 3}, "12ab", "cuda"),
+    }
+    assert len(others | {key}) == 5
+    assert key.isalnum()  # it becomes a folder's name
+
+
+# --- the rest
+
+
+def test_classifier_learns_from_image_labels_alone(tmp_path):
+    settings = {k: v for k, v in SETTINGS.items() if not k.startswith(("random", "label", "loss"))}
+    index = map_index(tmp_path, IMAGES)
+    records = tuple(replace(record, labels=("cat", "cow")) for record in index.records)
+    network = tiny_network(branches="cls", affinity="none")
+    rows, _ = train(
+        network,
+        classifier_loss,
+        settings | {"epochs": 20, "resize": {"long_side": [24, 48]}},
+        replace(index, records=records),
+        0,
+        CPU,
+        long_side=None,
+        output=tmp_path / "model.pt",
+        key="k",
+    )
+    assert set(rows[0]) == {"step", "epoch", "learning_rate", "loss", "classification"}
+    assert rows[0]["loss"] == rows[0]["classification"]
+    assert rows[-1]["loss"] < 0.5 * rows[0]["loss"]
+    image = torch.zeros(1, 3, 24, 24)
+    assert (network.eval()(image, affinity=None).class_logits > 0).tolist() == [[True, False, True]]
+
+
+def test_log_is_a_table(tmp_path):
+    rows = [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.25}]
+    write_log(tmp_path / "log.csv", rows)
+    with open(tmp_path / "log.csv", newline="") as file:
+        assert list(csv.DictReader(file)) == [
+            {"step": "1", "loss": "0.5"},
+            {"step": "2", "loss": "0.25"},
+        ]
