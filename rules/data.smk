@@ -3,7 +3,6 @@
 
 rule index_dataset:
     input:
-        listed_files(CONFIG["dataset"]),
         code=code("index_dataset"),
     output:
         index="results/{dataset}/index.csv",
@@ -18,12 +17,11 @@ rule index_dataset:
         **cpu_job("small"),
     params:
         module="workflow_scripts.index_dataset",
-        folder=ROOT,
-        settings=as_json(CONFIG["dataset"]),
+        settings=dataset_settings(),
+        lists=digests_of_lists,
     shell:
         command(
             "--settings {params.settings:q}",
-            "--root {params.folder:q}",
             DATA,
         )
 

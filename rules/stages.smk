@@ -21,7 +21,7 @@ rule make_pseudo_labels:
     params:
         shards=CONFIG["shards"],
         module="workflow_scripts.make_pseudo_labels",
-        settings=lambda wildcards: as_json(VARIANTS[wildcards.variant]["pseudo_labels"]),
+        settings=pseudo_label_settings,
         refined=refined_argument,
     shell:
         command(
@@ -56,9 +56,7 @@ rule train_stage:
         **network_job("train"),
     params:
         module="workflow_scripts.train_stage",
-        settings=lambda wildcards: settings_of(
-            ["backbone", "network", "stage", "images"], wildcards.variant
-        ),
+        settings=training_settings,
     shell:
         command(
             "--pseudo-labels {input.pseudo_labels}",

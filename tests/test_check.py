@@ -17,7 +17,7 @@ from model.backbones import create_backbone
 from workflow_scripts import check_run as command
 from workflow_scripts.command import run
 from wsss import check
-from wsss.datasets.index import DatasetIndex, ImageRecord, write_index
+from wsss.datasets.index import DatasetIndex, ImageRecord
 from wsss.errors import InputError
 from wsss.palette import write_palette_png
 
@@ -174,37 +174,57 @@ def test_needed_disk_by_hand(config, index):
     assert needed["checkpoints"] == pytest.approx(3 * weights * check.HEADS * spare, rel=1e-6)
 
 
-def test_the_command_prints_a_table(config, index, tmp_path):
-    write_index(index, tmp_path / "index.csv", tmp_path / "classes.csv")
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    arguments = [
-        *("--config-json", str(tmp_path / "config.json")),
-        *("--index", str(tmp_path / "index.csv"), "--classes", str(tmp_path / "classes.csv")),
-        *("--results", str(tmp_path)),
-    ]
-    line = [sys.executable, "-m", "workflow_scripts.check_run", *arguments]
+@pytest.fixture
+def overlay(config, index, tmp_path):
+    """The same as an overlay over config.yaml, for photographs in a folder; JSON is YAML."""
+    for folder, suffix in (("images", "jpg"), ("masks", "png")):
+        (tmp_path / folder).mkdir()
+        for image_id in "abcd":
+            (tmp_path / f"{image_id}.{suffix}").rename(tmp_path / folder / f"{image_id}.{suffix}")
+    (tmp_path / "labels.csv").write_text(
+        "image_id,labels\n" + "".join(f"{i},cat\n" for i in "abcd")
+    )
+    (tmp_path / "val.txt").write_text("d\n")
+    dataset = {**config["dataset"], "folder": {"masks": "masks", "val_list": "val.txt"}}
+    sections = {"saliency": config["saliency"], "backbone": config["backbone"], "device": "cpu"}
+    path = tmp_path / "overlay.yaml"
+    path.write_text(json.dumps({"dataset": dataset, "recipe": "compact", **sections}))
+    return ["--configfile", str(path), "--results", str(tmp_path / "results")]
+
+
+def test_the_command_prints_a_table(overlay):
+    line = [sys.executable, "-m", "workflow_scripts.check_run", *overlay]
     done = subprocess.run(line, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == "ready to run"
+    assert "3 train, 1 val, 0 test; 1 classes" in done.stdout
     assert "4 readable" in done.stdout
 
 
-def test_problems_make_the_command_fail(config, index, tmp_path, capsys):
-    write_index(index, tmp_path / "index.csv", tmp_path / "classes.csv")
-    truncate(tmp_path / "a.jpg")
+def test_problems_make_the_command_fail(overlay, tmp_path, capsys):
+    truncate(tmp_path / "images/a.jpg")
     (tmp_path / "start.pth").unlink()
-    files = ["--index", str(tmp_path / "index.csv"), "--classes", str(tmp_path / "classes.csv")]
-    code = command.main(["--config-json", json.dumps(config), *files, "--results", str(tmp_path)])
+    code = command.main(overlay)
     lines = capsys.readouterr().out.splitlines()
     assert code == 1
     assert sum(line.startswith("problem ") for line in lines) == 2
     assert lines[-1] == "2 problem(s)"
 
 
-@pytest.mark.parametrize("text", ["{broken", "no-such-file.json"])
-def test_unreadable_configuration_is_one_line(text):
-    with pytest.raises(InputError, match="--config-json"):
-        command.read_config(text)
+def test_a_wrong_configuration_is_one_error(overlay, tmp_path):
+    (tmp_path / "more.yaml").write_text("stagess: 3\n")
+    with pytest.raises(InputError, match="stagess: unknown key"):
+        command.main([*overlay[:2], str(tmp_path / "more.yaml")])
+
+
+def test_the_demo_is_not_drawn_for_a_check(tmp_path, capsys):
+    """Everything else is looked at: here, whether the disk would do for 160 + 48 images."""
+    command.main(["--results", str(tmp_path / "results")])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("note    images") and "not there yet" in lines[0]
+    assert any("computed for 160 training images" in line for line in lines)
+    assert any(line.startswith("ok      disk") for line in lines)
+    assert not (tmp_path / "results").exists()
 
 
 # --- how every command ends

@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from wsss.datasets.index import read_dataset
+from wsss.datasets.index import read_dataset, read_index
 from wsss.errors import InputError
 
 
@@ -15,6 +15,7 @@ def parser(doc):
     )
     made.add_argument("--settings", type=as_json, default={}, help="section(s), as JSON")
     made.add_argument("--data", required=True, help="folder with index.csv of the data set")
+    made.add_argument("--root", help="where its images lie now, if not where they were indexed")
     return made
 
 
@@ -44,7 +45,10 @@ def as_json(text):
 
 def dataset_index(args):
     """The `DatasetIndex` of the arguments."""
-    return read_dataset(args.data)
+    if not args.root:
+        return read_dataset(args.data)
+    folder = Path(args.data)
+    return read_index(folder / "index.csv", folder / "classes.csv", args.root)
 
 
 def identity(args, index, *names):

@@ -1,41 +1,48 @@
-"""Before hours of compute: are all files there and readable, which device, how much disk?"""
+"""Before hours of compute: are all files there and readable, which device, how much disk?
+
+python -m workflow_scripts.check_run [--configfile OVERLAY ...]
+"""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 from workflow_scripts.command import run
-from wsss.check import check_run
+from wsss import configuration
+from wsss.check import Finding, check_besides_images, check_run
 from wsss.datasets.formats import build_index
-from wsss.datasets.index import read_index
-from wsss.errors import InputError
+from wsss.datasets.index import DatasetIndex, ImageRecord, read_dataset
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config-json", required=True, help="merged configuration: JSON or file")
-    parser.add_argument("--root", help="folder of the data set, instead of dataset.root")
-    parser.add_argument("--index", help="index.csv to use (default: index the data set anew)")
-    parser.add_argument("--classes", help="classes.csv that belongs to --index")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--configfile", nargs="+", default=[], metavar="FILE", help="overlays over config.yaml"
+    )
     parser.add_argument("--results", default="results", help="folder that the run will write to")
     options = parser.parse_args(arguments)
-    config = read_config(options.config_json)
-    if options.index:
-        root = options.root or config["dataset"]["root"]
-        index = read_index(options.index, options.classes, root)
-    else:
-        index = build_index(config["dataset"], options.root)
+    config = configuration.load(["config.yaml", *options.configfile])
+    dataset, folder = config["dataset"], Path(options.results, config["dataset"]["name"])
+    if dataset["format"] == "demo" and not (folder / "index.csv").is_file():
+        note = Finding("note", "images", "not there yet: the run begins by drawing them")
+        index = planned_demo(dataset)
+        return report([note, *check_besides_images(config, index, options.results)])
+    index = read_dataset(folder) if dataset["format"] == "demo" else build_index(dataset)
     return report(check_run(config, index, options.results))
 
 
-def read_config(text):
-    """The configuration from a JSON string, or from the file that it names."""
-    try:
-        is_json = text.lstrip().startswith("{")
-        return json.loads(text if is_json else Path(text).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"--config-json cannot be read: {error}") from error
+def planned_demo(dataset):
+    """An index of the images that the demo will consist of, to estimate with."""
+    demo, classes = dataset["demo"], tuple(dataset["classes"] or ["any"])
+    width, height = demo["size"]
+    records = [
+        ImageRecord(f"{split}_{i}", split, True, "", None, width, height, classes[:1])
+        for split in ("train", "val")
+        for i in range(demo[f"{split}_images"])
+    ]
+    return DatasetIndex(Path(), classes, tuple(range(1, len(classes) + 1)), tuple(records))
 
 
 def report(findings, stream=None):

@@ -32,16 +32,18 @@ class Column:
 
 
 def by_stage(values, option, kind, who):
-    """`STAGE=FILE ...` -> stage -> reader over the stage's shards, stages ascending."""
+    """`STAGE=FILE ...` -> stage -> reader over the stage's shards, stages ascending.
+
+    Stages without images are left out: a data set may have nothing to validate on.
+    """
     paths = {}
     for value in values:
         stage, separator, path = value.partition("=")
         if not (stage.isdecimal() and separator and path):
             raise InputError(f"{option} {value}: write STAGE=FILE, e.g. 0=shard0.h5")
         paths.setdefault(int(stage), []).append(path)
-    return {
-        stage: ArtifactReader(paths[stage], kind, **who, stage=stage) for stage in sorted(paths)
-    }
+    readers = {s: ArtifactReader(paths[s], kind, **who, stage=s) for s in sorted(paths)}
+    return {stage: reader for stage, reader in readers.items() if reader.ids}
 
 
 def training_columns(index, cams, labels):
