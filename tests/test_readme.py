@@ -1,0 +1,111 @@
+"""The README's commands, targets, paths and pictures exist."""
+
+import importlib
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+from workspace import ROOT, Workspace
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SHELL = [
+    line
+    for block in re.findall(r"^```bash\n(.*?)^```", README, re.M | re.S)
+    for line in block.splitlines()
+]
+SNAKEMAKE = [line for line in SHELL if line.startswith(".venv/bin/snakemake ")]
+PYTHON = [line for line in SHELL if line.startswith(".venv/bin/python ")]
+MAKE = [line for line in SHELL if line.startswith("make ")]
+EXPORT = [line for line in SHELL if line.startswith("export ")]
+
+
+def test_every_command_is_looked_at():
+    assert len(SNAKEMAKE) > 5 and PYTHON and MAKE and EXPORT
+    assert sorted(SNAKEMAKE + PYTHON + MAKE + EXPORT) == sorted(SHELL)
+
+
+def test_make_targets_and_overlays_exist():
+    rules = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M))
+    for line in MAKE + re.findall(r"`(make [^`]*)`", README):
+        for word in shlex.split(line)[1:]:
+            name, is_variable, value = word.partition("=")
+            assert is_variable or name in rules, line
+            assert name != "CONFIG" or (ROOT / value).is_file(), line
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    """Without results; with weights that a user of VOC brings, or at least a file of that name."""
+    made = Workspace.create(tmp_path_factory.mktemp("readme"))
+    for name in re.findall(r"`(weights/\S+)`", README):
+        (made.folder / name).touch()
+    return made
+
+
+@pytest.mark.parametrize("line", SNAKEMAKE)
+def test_snakemake_commands_have_a_plan(workspace, tmp_path, line):
+    variables = dict(word.split("=") for export in EXPORT for word in export.split()[1:])
+    environment = {name: str(tmp_path) for name in variables}
+    status, said = workspace.snakemake("-n", *shlex.split(line)[1:], **environment)
+    assert status == 0 and "Job stats" in said, said[-3000:]
+
+
+@pytest.mark.parametrize("line", PYTHON)
+def test_python_commands_run(finished_workspace, tmp_path, line):
+    _, *words = shlex.split(line)
+    words = [str(tmp_path / word) if word.endswith(".png") else word for word in words]
+    done = subprocess.run(
+        [sys.executable, *words], cwd=finished_workspace.folder, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout or list(tmp_path.iterdir())
+
+
+def test_python_snippets_run(finished_workspace):
+    snippets = re.findall(r"^```python\n(.*?)^```", README, re.M | re.S)
+    assert snippets
+    for snippet in snippets:
+        done = subprocess.run(
+            [sys.executable, "-c", snippet],
+            cwd=finished_workspace.folder,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0 and done.stdout, done.stderr
+
+
+def test_artifacts_that_it_names_are_made(finished_workspace):
+    """The tiny run has the layout of the demo, with stages 0 and 1."""
+    for path in re.findall(r"\bresults/demo/[\w/.]+\.(?:h5|pt|csv|png)\b", README):
+        assert (finished_workspace.folder / path).is_file(), path
+
+
+def test_links_lead_somewhere():
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_graph_is_true(workspace, tmp_path):
+    """Its arrows are among Snakemake's, and no rule is missing."""
+    drawn = re.search(r"^```mermaid\n(.*?)^```", README, re.M | re.S)[1]
+    arrows = set(re.findall(r"(\w+) --(?: \"[^\"]*\" --)?> (\w+)", drawn))
+    overlay = ROOT / "config/folder.yaml"
+    status, said = workspace.snakemake("--rulegraph", overlays=[overlay], PHOTOS=str(tmp_path))
+    assert status == 0, said
+    names = dict(re.findall(r"(\d+)\[label = \"(\w+)\"", said))
+    real = {(names[a], names[b]) for a, b in re.findall(r"(\d+) -> (\d+)", said)}
+    assert arrows and arrows <= real
+    rules = {name for arrow in arrows for name in arrow}
+    assert rules == set(names.values()) - {"all"}
+
+
+@pytest.mark.parametrize("key", re.findall(r"^\| `([a-z_.]+)`", README, re.M))
+def test_keys_of_the_table_are_keys(key):
+    configuration = importlib.import_module("wsss.configuration")
+    schema = configuration.read_schema()
+    for name in key.split("."):
+        assert name in schema["properties"], key
+        schema = schema["properties"][name]
