@@ -1,10 +1,29 @@
 """Off-the-shelf saliency of a shard of the training images."""
 
+from dataclasses import dataclass
+from functools import cached_property
+
 from workflow_scripts import arguments
 from workflow_scripts.command import run
 from wsss.artifacts import ArtifactWriter
-from wsss.progress import progress
+from wsss.datasets.index import DatasetIndex
+from wsss.parallel import map_images
 from wsss.saliency import create_source
+
+
+@dataclass
+class SaliencyMaps:
+    """The saliency map of a record; picklable, each process loads the source for itself."""
+
+    index: DatasetIndex
+    settings: dict
+
+    def __call__(self, record):
+        return self.source.predict(record, self.index.read_image(record))
+
+    @cached_property
+    def source(self):
+        return create_source(self.settings, ".")
 
 
 def main(argv=None):
@@ -15,8 +34,8 @@ def main(argv=None):
     args = made.parse_args(argv)
     index = arguments.dataset_index(args)
     records = index.shard("train", args.shard, args.shards)
-    source = create_source(args.settings, ".", args.threads)
-    source.check(records)
+    create_source(args.settings, ".").check(records)
+    work = SaliencyMaps(index, args.settings)
     with ArtifactWriter(
         args.output,
         "saliency",
@@ -25,8 +44,9 @@ def main(argv=None):
         sources={"index": index.digest},
         expected=[record.image_id for record in records],
     ) as artifact:
-        for record in progress(records, desc="saliency", unit="image"):
-            artifact.write(record.image_id, source.predict(record, index.read_image(record)))
+        maps = map_images(work, records, args.threads, "saliency")
+        for record, saliency in zip(records, maps, strict=True):
+            artifact.write(record.image_id, saliency)
 
 
 if __name__ == "__main__":
