@@ -40,8 +40,8 @@ demo: setup
 DEMO_SEEDS := demo demo-seed1 demo-seed2
 TABLES = $(foreach s,0 1 2,$(foreach d,$(DEMO_SEEDS),results/$d/auxsegnet/seed0/stage$s/evaluation/$(1).csv))
 demo-seeds: demo
-	$(BIN)/snakemake -c $(CORES) all --configfile config/demo-seed1.yaml
-	$(BIN)/snakemake -c $(CORES) all --configfile config/demo-seed2.yaml
+	$(BIN)/snakemake -c $(CORES) all --configfile config/demo-seeds/1.yaml
+	$(BIN)/snakemake -c $(CORES) all --configfile config/demo-seeds/2.yaml
 	$(BIN)/python -m workflow_scripts.summarise --stages 0 0 0 1 1 1 2 2 2 \
 		--pseudo-labels $(call TABLES,pseudo_labels) --segmentation $(call TABLES,segmentation) \
 		--output docs/results/demo_seeds.csv

@@ -15,6 +15,7 @@ from wsss.datasets.index import (
     DatasetIndex,
     ImageRecord,
     check_id,
+    read_dataset,
     read_index,
     resolve_root,
     write_index,
@@ -574,17 +575,16 @@ def run_command(*arguments):
 
 
 def test_the_command_writes_both_files_or_one_line(voc, tmp_path):
-    outputs = ["--index", str(tmp_path / "index.csv"), "--classes", str(tmp_path / "classes.csv")]
-    done = run_command("--settings", json.dumps(voc), *outputs)
+    folder = tmp_path / "results"
+    done = run_command("--settings", json.dumps(voc), "--data", str(folder))
     assert done.returncode == 0, done.stderr
     assert "3 train, 2 val, 1 test" in done.stderr
-    read = read_index(tmp_path / "index.csv", tmp_path / "classes.csv", tmp_path)
-    assert read == build_index(voc)
+    assert read_dataset(folder) == build_index(voc)
 
-    (tmp_path / "index.csv").unlink()
+    (folder / "index.csv").unlink()
     voc["root"] = "/no/such/folder"
-    failed = run_command("--settings", json.dumps(voc), *outputs)
+    failed = run_command("--settings", json.dumps(voc), "--data", str(folder))
     assert failed.returncode == 1
     assert failed.stderr.startswith("error: dataset.root")
     assert failed.stderr.count("\n") == 1
-    assert not (tmp_path / "index.csv").exists()
+    assert not (folder / "index.csv").exists()
