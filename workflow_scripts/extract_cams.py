@@ -2,10 +2,9 @@
 
 from workflow_scripts import arguments
 from workflow_scripts.command import run
+from workflow_scripts.network_job import load_viewer
 from wsss.artifacts import ArtifactWriter
-from wsss.checkpoint import load_network
-from wsss.devices import choose_device, make_repeatable
-from wsss.inference import Viewer, initial_cams
+from wsss.inference import initial_cams
 from wsss.progress import progress
 
 
@@ -17,18 +16,15 @@ def main(argv=None):
     made.add_argument("--output", required=True)
     args = made.parse_args(argv)
     index = arguments.dataset_index(args)
-    device = choose_device(args.device, args.gpus)
-    make_repeatable(args.seed, device, args.threads)
     who = arguments.identity(args, index, "seed")
-    network, checkpoint = load_network(args.model, device, **who)
-    viewer = Viewer(network, device, args.settings["long_side"], args.settings["precision"])
+    viewer, digest = load_viewer(args, **who)
     records = index.shard("train", args.shard, args.shards)
     with ArtifactWriter(
         args.output,
         "cams",
         identity=who | {"split": "train", "stage": 0},
         parameters=args.settings,
-        sources={"model": checkpoint["digest"]},
+        sources={"model": digest},
         expected=[record.image_id for record in records],
     ) as artifact:
         for record in progress(records, desc="CAMs", unit="image"):

@@ -4,10 +4,9 @@ from contextlib import ExitStack
 
 from workflow_scripts import arguments
 from workflow_scripts.command import run
+from workflow_scripts.network_job import load_viewer
 from wsss.artifacts import ArtifactWriter
-from wsss.checkpoint import load_network
-from wsss.devices import choose_device, make_repeatable
-from wsss.inference import Viewer, refined_maps
+from wsss.inference import refined_maps
 from wsss.progress import progress
 
 
@@ -20,16 +19,13 @@ def main(argv=None):
     made.add_argument("--output-saliency", required=True)
     args = made.parse_args(argv)
     index = arguments.dataset_index(args)
-    device = choose_device(args.device, args.gpus)
-    make_repeatable(args.seed, device, args.threads)
     who = arguments.identity(args, index, "variant", "seed", "stage")
-    network, checkpoint = load_network(args.model, device, **(who | {"stage": args.stage - 1}))
-    viewer = Viewer(network, device, args.settings["long_side"], args.settings["precision"])
+    viewer, digest = load_viewer(args, **(who | {"stage": args.stage - 1}))
     records = index.shard("train", args.shard, args.shards)
     common = {
         "identity": who | {"split": "train"},
         "parameters": args.settings,
-        "sources": {"model": checkpoint["digest"]},
+        "sources": {"model": digest},
         "expected": [record.image_id for record in records],
     }
     with ExitStack() as stack:

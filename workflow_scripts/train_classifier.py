@@ -7,7 +7,7 @@ from model.weights import load_weights
 from workflow_scripts import arguments
 from workflow_scripts.command import run
 from wsss.checkpoint import network_arguments, save_checkpoint
-from wsss.devices import choose_device, make_repeatable
+from wsss.devices import prepare_device
 from wsss.files import sha256_of
 from wsss.training import Hardware, classifier_loss, run_key, train, write_log
 
@@ -23,8 +23,7 @@ def main(argv=None):
     made.add_argument("--log-csv", required=True)
     args = made.parse_args(argv)
     index = arguments.dataset_index(args)
-    device = choose_device(args.device, args.gpus)
-    make_repeatable(args.seed, device, args.threads)
+    device = prepare_device(args.device, args.gpus, args.seed, args.threads)
     network_args = network_arguments(
         len(index.classes), args.settings["backbone"], {"branches": "cls", "affinity": "none"}
     )

@@ -7,7 +7,7 @@ from workflow_scripts import arguments
 from workflow_scripts.command import run
 from wsss.artifacts import ArtifactReader
 from wsss.checkpoint import load_shared_weights, network_arguments, save_checkpoint
-from wsss.devices import choose_device, make_repeatable
+from wsss.devices import prepare_device
 from wsss.training import Hardware, run_key, stage_loss, train, write_log
 
 log = logging.getLogger(__name__)
@@ -23,8 +23,7 @@ def main(argv=None):
     made.add_argument("--log-csv", required=True)
     args = made.parse_args(argv)
     index = arguments.dataset_index(args)
-    device = choose_device(args.device, args.gpus)
-    make_repeatable(args.seed, device, args.threads)
+    device = prepare_device(args.device, args.gpus, args.seed, args.threads)
     network_args = network_arguments(
         len(index.classes), args.settings["backbone"], args.settings["network"]
     )

@@ -52,6 +52,13 @@ def make_repeatable(seed, device, threads):
         torch.use_deterministic_algorithms(True, warn_only=True)
 
 
+def prepare_device(name, gpus, seed, threads):
+    """`choose_device`, and every random generator seeded for it."""
+    device = choose_device(name, gpus)
+    make_repeatable(seed, device, threads)
+    return device
+
+
 def autocast(device, precision):
     """Context for mixed precision; `fp32` switches it off."""
     dtype = PRECISIONS[precision]
