@@ -1,7 +1,9 @@
 """Files that are either whole or not there."""
 
+import glob
 import hashlib
 import os
+import socket
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,16 +12,31 @@ from pathlib import Path
 def atomic_path(path):
     """Yield a temporary path beside `path`; move it there on success, remove it on failure.
 
-    The name keeps the suffix of `path`, since writers choose their format by it.
+    The name keeps the suffix of `path`, since writers choose their format by it. What a killed
+    process of this machine left behind is removed.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    host = socket.gethostname()
+    for left in path.parent.glob(f".{glob.escape(path.stem)}.{host}-*.partial{path.suffix}"):
+        if not _alive(int(left.name.removesuffix(f".partial{path.suffix}").rpartition("-")[2])):
+            left.unlink(missing_ok=True)
+    temporary = path.with_name(f".{path.stem}.{host}-{os.getpid()}.partial{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 def sha256_of(path):

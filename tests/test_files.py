@@ -1,0 +1,50 @@
+"""Files that are either whole or not there."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from wsss.files import atomic_path, sha256_of
+
+WRITER = """
+import sys, time
+from wsss.files import atomic_path
+with atomic_path(sys.argv[1]) as temporary:
+    temporary.write_text("half")
+    print("writing", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_failure_leaves_what_was_there(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+        temporary.write_text("new")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_leftovers_of_a_killed_process_go_with_the_next_writer(tmp_path):
+    path = tmp_path / "a.b.txt"
+    command = [sys.executable, "-c", WRITER, str(path)]
+    writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert writer.stdout.readline() == "writing\n"
+    with atomic_path(path) as temporary:  # the other one lives: its file is left alone
+        temporary.write_text("mine")
+    assert len(list(tmp_path.iterdir())) == 2
+    os.kill(writer.pid, signal.SIGKILL)
+    writer.wait()
+    assert path.read_text() == "mine"
+    with atomic_path(path) as temporary:
+        temporary.write_text("again")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_digest_is_that_of_the_content(tmp_path):
+    (tmp_path / "abc").write_text("abc")  # FIPS 180-2, appendix B.1
+    assert sha256_of(tmp_path / "abc").startswith("ba7816bf8f01cfea414140de5dae2223b00361a3")
