@@ -30,8 +30,10 @@ def test_printed_figures_are_those_of_the_file(file):
     np.testing.assert_allclose(printed, expected, rtol=0, atol=0.051)
 
 
-def test_refinement_is_at_work_in_the_recorded_demo():
-    table = pd.read_csv(DOCS / "results" / "demo.csv").set_index("stage")
-    assert table.loc[1, "pseudo_miou"] > table.loc[0, "pseudo_miou"] + 1
-    assert table.loc[2, "pseudo_miou"] > table.loc[1, "pseudo_miou"]
-    assert (table["val_miou_refined"] > table["val_miou_unrefined"] + 0.5).all()
+def test_refinement_is_at_work_in_the_mean_of_three_data_seeds():
+    table = pd.read_csv(DOCS / "results" / "demo_seeds.csv").set_index("stage")
+    assert (table["runs"] == 3).all()
+    # Seen: 2.1 and 1.2 points; and 1.2 to 2.1 points.
+    assert table.loc[1, "pseudo_miou"] > table.loc[0, "pseudo_miou"] + 1.8
+    assert table.loc[2, "pseudo_miou"] > table.loc[1, "pseudo_miou"] + 1.0
+    assert (table["val_miou_refined"] > table["val_miou_unrefined"] + 1.0).all()
