@@ -16,7 +16,7 @@ from PIL import Image
 from model.backbones import create_backbone
 from workflow_scripts import check_run as command
 from workflow_scripts.command import run
-from wsss import check
+from wsss import check, disk
 from wsss.datasets.index import DatasetIndex, ImageRecord
 from wsss.errors import InputError
 from wsss.palette import write_palette_png
@@ -151,7 +151,7 @@ def test_full_disk_is_a_problem(config, index, tmp_path, monkeypatch):
 
 def test_needed_disk_follows_the_run(config, index):
     def total(**changes):
-        return sum(check.disk_needed({**config, **changes}, index).values())
+        return sum(disk.disk_needed({**config, **changes}, index).values())
 
     assert total(stages=4) > total() > total(stages=1)
     assert total(seeds=[0, 1]) > total()
@@ -164,14 +164,14 @@ def test_needed_disk_follows_the_run(config, index):
 
 def test_needed_disk_by_hand(config, index):
     """Two trainings of stages and one classifier; a grid of 5x3 cells for 40x24 pixels."""
-    needed = check.disk_needed(config, index)
+    needed = disk.disk_needed(config, index)
     pixels, cells = 40 * 24, 5 * 3
-    spare = check.SPARE
-    assert needed["saliency"] == int(3 * pixels * check.PACKED_SALIENCY * spare)
-    assert needed["refined saliency"] == int(2 * 3 * cells * 2 * check.PACKED_FEATURES * spare)
+    spare = disk.SPARE
+    assert needed["saliency"] == int(3 * pixels * disk.PACKED_SALIENCY * spare)
+    assert needed["refined saliency"] == int(2 * 3 * cells * 2 * disk.PACKED_FEATURES * spare)
     network = create_backbone("efficientnet_lite0")
     weights = sum(4 * tensor.numel() for tensor in network.state_dict().values())
-    assert needed["checkpoints"] == pytest.approx(3 * weights * check.HEADS * spare, rel=1e-6)
+    assert needed["checkpoints"] == pytest.approx(3 * weights * disk.HEADS * spare, rel=1e-6)
 
 
 @pytest.fixture

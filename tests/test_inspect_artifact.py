@@ -14,6 +14,7 @@ from PIL import Image
 from workflow_scripts import inspect_artifact
 from wsss.artifacts import SCHEMA_VERSION, ArtifactWriter
 from wsss.datasets.index import DatasetIndex, ImageRecord, write_dataset
+from wsss.inspection import LABEL_MAPS
 from wsss.palette import write_palette_png
 
 CLASSES = ("cat", "dog")
@@ -205,7 +206,7 @@ def test_maps_are_drawn_alone_where_no_photograph_is(results, tmp_path, capsys, 
     assert sum("drawing the maps alone" in line for line in text.splitlines()) == 1
     picture = np.array(Image.open(output)).reshape(-1, 3)
     assert not (picture == [10, 200, 30]).all(axis=1).any()
-    has_labels = kind in inspect_artifact.LABEL_MAPS
+    has_labels = kind in LABEL_MAPS
     assert (picture == [0, 128, 0]).all(axis=1).any() == has_labels
 
 

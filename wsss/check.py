@@ -4,24 +4,14 @@ import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 
 from wsss.datasets.index import SPLITS
+from wsss.disk import disk_needed, readable_bytes
 from wsss.errors import InputError
 from wsss.progress import progress
 
 SHOWN = 3  # offenders named per check
-SPARE = 1.2  # the estimate of disk is meant to be too high rather than too low
-
-# Stored over raw bytes, measured on VOC photographs with gzip 4 + shuffle: saliency 0.14,
-# label maps 0.02; CAMs hardly shrink.
-PACKED_SALIENCY = 0.2
-PACKED_LABELS = 0.04
-PACKED_FEATURES = 0.9
-OVERLAY_BYTES = 1.5  # per pixel of an overlay PNG
-PREDICTED_CLASSES = 4  # classes whose probability is above 0.01 somewhere in an image
-HEADS = 1.2  # a network over its backbone
 
 
 @dataclass(frozen=True)
@@ -99,7 +89,7 @@ def check_weights(backbone):
     if size == 0 or not _loads(path):
         message = f"backbone.weights: {path} is empty or damaged: delete it and fetch it again"
         return [Finding("problem", "weights", message)]
-    return [Finding("ok", "weights", f"{path}, {_readable_bytes(size)}")]
+    return [Finding("ok", "weights", f"{path}, {readable_bytes(size)}")]
 
 
 def _loads(path):
@@ -136,55 +126,14 @@ def check_disk(needed, results):
         folder = folder.parent
     free, total = shutil.disk_usage(folder).free, sum(needed.values())
     largest = sorted(needed, key=needed.get, reverse=True)[:SHOWN]
-    parts = ", ".join(f"{kind} {_readable_bytes(needed[kind])}" for kind in largest)
+    parts = ", ".join(f"{kind} {readable_bytes(needed[kind])}" for kind in largest)
     message = (
-        f"about {_readable_bytes(total)} needed ({parts}, ...), {_readable_bytes(free)} free in"
+        f"about {readable_bytes(total)} needed ({parts}, ...), {readable_bytes(free)} free in"
         f" {folder}"
     )
     if total > free:
         return [Finding("problem", "disk", f"{message}: free some, or set keep: final")]
     return [Finding("ok", "disk", message)]
-
-
-def disk_needed(config, index):
-    """Estimate the bytes that a run leaves behind, by artifact kind.
-
-    Per image: saliency, label maps and their PNGs at image resolution; CAMs and probabilities in
-    float16 on the network's feature grid. Per training: a checkpoint in float32. With
-    `keep: final` only the last stage keeps its maps.
-    """
-    seeds, variants = len(config["seeds"]), config["variants"]
-    trainings = seeds * sum(v.get("stages", config["stages"]) for v in variants.values())
-    kept = seeds * len(variants) if config.get("keep") == "final" else trainings
-    exported = config.get("masks", {}).get("export", False)
-    train, predicted = index.split("train"), index.split("val") + index.split("test")
-    pixels, cells = _pixels, _cell_counter(config)
-    cam_cells = sum(cells(record) * max(1, len(record.labels)) for record in train)
-    grid = sum(map(cells, predicted)) * PREDICTED_CLASSES
-    features, labels = 2 * PACKED_FEATURES, PACKED_LABELS
-    needed = {
-        "saliency": pixels(train) * PACKED_SALIENCY,
-        "CAMs": cam_cells * features * (seeds + kept),
-        "refined saliency": sum(map(cells, train)) * features * kept,
-        "pseudo labels": pixels(train) * (PACKED_SALIENCY + labels) * kept,
-        "predictions": (pixels(predicted) * 3 * labels + grid * features) * kept,
-        "masks": pixels(index.records) * (labels + OVERLAY_BYTES) * exported,
-        "checkpoints": checkpoint_bytes(config["backbone"]) * (seeds + trainings),
-        # Weights and momentum of the jobs that are under way.
-        "resume states": checkpoint_bytes(config["backbone"]) * 2,
-    }
-    return {kind: int(size * SPARE) for kind, size in needed.items()}
-
-
-def checkpoint_bytes(backbone):
-    """Bytes of a checkpoint: float32 parameters and buffers of the backbone, and its heads."""
-    import torch
-
-    from model.backbones import create_backbone
-
-    with torch.device("meta"):  # counts without memory
-        network = create_backbone(backbone["name"], backbone["output_stride"])
-    return int(HEADS * 4 * sum(tensor.numel() for tensor in network.state_dict().values()))
 
 
 def _all_readable(subject, records, read):
@@ -213,27 +162,3 @@ def _counts(index):
     yield Finding("ok", "splits", f"{counts}; {len(index.classes)} classes")
     if not any(record.scored for record in index.records):
         yield Finding("note", "splits", "no masks: the tables of the evaluation stay empty")
-
-
-def _pixels(records):
-    return sum(record.width * record.height for record in records)
-
-
-def _cell_counter(config):
-    """A function that counts the feature cells of a record."""
-    stride, long_side = config["backbone"]["output_stride"], config["images"]["long_side"]
-
-    def cells(record):
-        longest = max(record.width, record.height)
-        scale = min(1, long_side / longest) if long_side else 1
-        return ceil(record.width * scale / stride) * ceil(record.height * scale / stride)
-
-    return cells
-
-
-def _readable_bytes(size):
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit in ("B", "kB") else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
