@@ -5,10 +5,14 @@ import itertools
 from collections import Counter
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
-from wsss.datasets import demo
+from wsss.datasets.demo import build
+from wsss.datasets.demo_drawing import _photograph, render
+from wsss.datasets.demo_material import CLASSES, GLYPHS, SOURCES
+from wsss.datasets.demo_plan import plan
 from wsss.errors import InputError
 from wsss.saliency import create_source
 
@@ -19,12 +23,12 @@ SMALL = {"train_images": 16, "val_images": 6, "size": [224, 176], "seed": 3}
 
 @pytest.fixture(scope="module")
 def compositions():
-    return demo.plan(FULL)
+    return plan(FULL)
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    return demo.build({"classes": None, "demo": SMALL}, tmp_path_factory.mktemp("demo"))
+    return build({"classes": None, "demo": SMALL}, tmp_path_factory.mktemp("demo"))
 
 
 def of_split(compositions, split):
@@ -44,7 +48,7 @@ def overlap(a, b):
 
 
 def test_the_same_seed_gives_the_same_files(small, tmp_path):
-    again = demo.build({"classes": None, "demo": SMALL}, tmp_path)
+    again = build({"classes": None, "demo": SMALL}, tmp_path)
     assert again.digest == small.digest
     for record in small.records:
         for name in (record.image, record.mask):
@@ -52,8 +56,8 @@ def test_the_same_seed_gives_the_same_files(small, tmp_path):
 
 
 def test_another_seed_gives_other_images():
-    first, other = demo.plan(SMALL)[0], demo.plan({**SMALL, "seed": 4})[0]
-    shapes = {demo.render(c)[0].shape[:2] for c in (first, other)}
+    first, other = plan(SMALL)[0], plan({**SMALL, "seed": 4})[0]
+    shapes = {render(c)[0].shape[:2] for c in (first, other)}
     assert first != other and shapes <= {(176, 224), (224, 176)}
 
 
@@ -68,17 +72,17 @@ def test_splits_share_neither_glyph_nor_background(compositions):
 
 def test_crops_lie_inside_of_their_photographs(compositions):
     for crop in {crop for c in compositions for crop in crops_of(c)}:
-        height, width = demo._photograph(demo.SOURCES[crop.source].file).shape[:2]
+        height, width = _photograph(SOURCES[crop.source].file).shape[:2]
         assert 0 <= crop.x < crop.x + crop.width <= width
         assert 0 <= crop.y < crop.y + crop.height <= height
 
 
 def test_every_class_has_glyphs_and_images_enough(compositions):
-    assert len(demo.CLASSES) >= 8
+    assert len(CLASSES) >= 8
     for split, fewest_glyphs, fewest_images in (("train", 3, 20), ("val", 2, 5)):
         images = Counter(n for c in of_split(compositions, split) for n in _names(c))
-        for name in demo.CLASSES:
-            assert len(demo.GLYPHS[name][split]) >= fewest_glyphs
+        for name in CLASSES:
+            assert len(GLYPHS[name][split]) >= fewest_glyphs
             assert images[name] >= fewest_images, (name, split)
     several = [len(_names(c)) > 1 for c in of_split(compositions, "train")]
     assert 0.35 < np.mean(several) < 0.75
@@ -92,9 +96,9 @@ def test_classes_keep_to_their_surroundings(compositions):
 
 
 def test_images_masks_and_labels_agree(small):
-    assert small.classes == demo.CLASSES
+    assert small.classes == CLASSES
     assert len(small.split("train")) == 16 and len(small.split("val")) == 6
-    planned = {c.image_id: c for c in demo.plan(SMALL)}
+    planned = {c.image_id: c for c in plan(SMALL)}
     for record in small.records:
         image, mask = small.read_image(record), small.read_mask(record)
         assert record.scored and image.shape == (record.height, record.width, 3)
@@ -104,21 +108,21 @@ def test_images_masks_and_labels_agree(small):
 
 
 def test_the_mask_is_where_the_object_changes_the_picture():
-    composition = next(c for c in demo.plan(FULL) if len(c.objects) == 1 and not c.fringe)
+    composition = next(c for c in plan(FULL) if len(c.objects) == 1 and not c.fringe)
     vivid = dataclasses.replace(composition.objects[0], ambient=0.0)
     pale = dataclasses.replace(composition.objects[0], ambient=1.0)
     pictures = [
-        demo.render(dataclasses.replace(composition, objects=(placed,))) for placed in (vivid, pale)
+        render(dataclasses.replace(composition, objects=(placed,))) for placed in (vivid, pale)
     ]
     (first, mask), (second, _) = pictures
     changed = np.abs(first.astype(int) - second).max(axis=2) > 0
-    outside = ~demo.cv2.dilate(mask, np.ones((9, 9))).astype(bool)
+    outside = ~cv2.dilate(mask, np.ones((9, 9))).astype(bool)
     assert not changed[outside].any()
     assert changed[mask > 0].mean() > 0.7
 
 
 def test_a_choice_of_classes_leaves_out_the_other_images(tmp_path, small):
-    chosen = demo.build({"classes": ["car", "bird"], "demo": SMALL}, tmp_path)
+    chosen = build({"classes": ["car", "bird"], "demo": SMALL}, tmp_path)
     assert chosen.classes == ("car", "bird")
     expected = [r.image_id for r in small.records if {"car", "bird"} & set(r.labels)]
     assert [record.image_id for record in chosen.records] == expected
@@ -139,7 +143,7 @@ def test_a_choice_of_classes_leaves_out_the_other_images(tmp_path, small):
 )
 def test_wrong_settings_are_refused(tmp_path, settings):
     with pytest.raises(InputError, match=r"dataset\.(classes|demo)"):
-        demo.build(settings, tmp_path)
+        build(settings, tmp_path)
 
 
 def test_saliency_is_as_good_as_on_photographs():
@@ -148,8 +152,8 @@ def test_saliency_is_as_good_as_on_photographs():
     settings = {"source": "u2netp", "u2netp": {"weights": "weights/u2netp.onnx"}}
     source = create_source(settings, REPOSITORY, threads=1)
     overlaps = []
-    for composition in demo.plan(FULL)[:160:10]:
-        image, mask = demo.render(composition)
+    for composition in plan(FULL)[:160:10]:
+        image, mask = render(composition)
         salient = source.predict(None, image) > 127
         overlaps.append((salient & (mask > 0)).sum() / (salient | (mask > 0)).sum())
     assert 0.55 < np.mean(overlaps) < 0.85
