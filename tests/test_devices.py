@@ -56,6 +56,14 @@ def test_job_without_a_gpu_of_its_own_does_not_touch_one(gpu):
         choose_device("cuda", gpus=0)
 
 
+def test_numbers_that_slow_a_cpu_down_are_zero():
+    tiny = torch.full((4,), 2.0**-100)
+    torch.set_flush_denormal(False)
+    assert (tiny * 2.0**-30).all()
+    make_repeatable(0, torch.device("cpu"), torch.get_num_threads())
+    assert not (tiny * 2.0**-30).any()
+
+
 def test_same_seed_same_numbers():
     threads = torch.get_num_threads()
 
