@@ -453,6 +453,7 @@ VOC2012 = {
     "classifier.batch_size": 16,
     "classifier.learning_rate": 0.1,
     "classifier.head_multiplier": 10,
+    "classifier.gradient_clip": None,
     "classifier.poly_power": 0.9,
     "classifier.momentum": 0.0005,  # what PSA's optimiser gets for "momentum"
     "classifier.weight_decay": 0.0005,
@@ -478,6 +479,7 @@ VOC2012 = {
     "stage.learning_rate": 0.001,
     "stage.later_learning_rate": None,
     "stage.head_multiplier": 10,
+    "stage.gradient_clip": None,
     "stage.poly_power": 0.9,
     "stage.momentum": 0.9,
     "stage.weight_decay": 0.0005,

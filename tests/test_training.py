@@ -35,6 +35,7 @@ SETTINGS = {
     "batch_size": 2,
     "learning_rate": 0.01,
     "head_multiplier": 10,
+    "gradient_clip": None,
     "poly_power": 0.9,
     "momentum": 0.9,
     "weight_decay": 5e-4,
@@ -178,9 +179,10 @@ def test_every_step_has_its_learning_rate(tmp_path, monkeypatch):
     assert rows[-1]["epoch"] == 3.0
 
 
-def test_a_step_is_that_of_sgd(tmp_path):
-    """One step written out: the gradient, plus weight decay, times the rate of the group."""
-    settings = SETTINGS | {"epochs": 1, "batch_size": IMAGES, "momentum": 0.9}
+@pytest.mark.parametrize("clip", [None, 1e-2, 1e6])
+def test_a_step_is_that_of_sgd(tmp_path, clip):
+    """One step written out: the gradient, clipped, plus weight decay, times the group's rate."""
+    settings = SETTINGS | {"epochs": 1, "batch_size": IMAGES, "gradient_clip": clip}
     network = tiny_network(recipe="paper")
     network.backbone.dropout.p = 0.0
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
@@ -197,9 +199,12 @@ def test_a_step_is_that_of_sgd(tmp_path):
 
     run(tmp_path, loss=loss, network=network, settings=settings)
     assert len(gradients) > 10
+    norm = sum(float((g.double() ** 2).sum()) for g in gradients.values()) ** 0.5
+    assert 1e-2 < norm < 1e6
+    scale = 1.0 if clip is None else min(1.0, clip / norm)
     for name, gradient in gradients.items():
         rate = 0.1 if name.startswith(("fc8", "seg", "sal")) else 0.01
-        expected = before[name] - rate * (gradient + 5e-4 * before[name])
+        expected = before[name] - rate * (scale * gradient + 5e-4 * before[name])
         torch.testing.assert_close(network.get_parameter(name).detach(), expected)
 
 

@@ -153,9 +153,16 @@ class Trainer:
             total, losses = self.loss(self.network, batch, self.settings)
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(total).backward()
+        self._clip_gradient()
         self.scaler.step(self.optimiser)
         self.scaler.update()
         return {"loss": total.detach(), **{name: value.detach() for name, value in losses.items()}}
+
+    def _clip_gradient(self):
+        if self.settings["gradient_clip"] is not None:
+            self.scaler.unscale_(self.optimiser)
+            trained = (p for group in self.optimiser.param_groups for p in group["params"])
+            torch.nn.utils.clip_grad_norm_(trained, self.settings["gradient_clip"])
 
     def _save(self):
         cuda = self.hardware.device.type == "cuda"
