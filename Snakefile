@@ -40,6 +40,7 @@ rule all:
     default_target: True
     input:
         expand("results/{dataset}/{variant}/summary.csv", dataset=DATASET, variant=VARIANTS),
+        predictions(),
         pictures(),
         masks(),
 

@@ -10,6 +10,7 @@ from wsss import configuration
 from wsss.datasets.formats import listed_files
 from wsss.errors import InputError
 from wsss.files import sha256_of
+from wsss.saliency import source_files
 
 # `python` in a job is the one that runs Snakemake, whether or not its environment is active. A
 # prefix replaces Snakemake's own, and without pipefail a failing job would pass for a good one.
@@ -30,8 +31,7 @@ SEEDS = CONFIG["seeds"]
 SHARDS = range(CONFIG["shards"])
 SPLITS = CONFIG["prediction"]["splits"]
 ROOT = CONFIG["dataset"]["root"] or f"results/{DATASET}/data"
-# U^2-Netp has weights; ready maps are checked by the job itself, they may be thousands.
-SALIENCY_FILES = [CONFIG["saliency"]["u2netp"]["weights"]] if SOURCE == "u2netp" else []
+SALIENCY_FILES = source_files(CONFIG["saliency"])
 
 
 # The data set of a command.
@@ -134,7 +134,11 @@ def network_job(kind):
 
 
 def intermediate(path):
-    """A map that `keep: final` removes once nothing needs it any more."""
+    """A map that `keep: final` removes once nothing needs it any more.
+
+    A reader that runs later has it made again, and with it all its readers run. CAMs must not have
+    one beside make_pseudo_labels, or a new picture would train every stage again.
+    """
     return temp(path) if CONFIG["keep"] == "final" else path
 
 
@@ -173,7 +177,9 @@ def stage_files(pattern, wildcards):
 
 
 def stage_cams(wildcards):
-    """The first shard of the CAMs of each stage; those of stage 0 are the classifier's."""
+    """The first shard of the CAMs of each stage, if kept; those of stage 0 are the classifier's."""
+    if CONFIG["keep"] == "final":
+        return []
     files = stage_files(
         "results/{dataset}/{variant}/seed{seed}/stage{stage}/cams/shard0.h5", wildcards
     )
@@ -183,6 +189,28 @@ def stage_cams(wildcards):
 def numbered(files, prefix=""):
     """Arguments STAGE=FILE."""
     return [f"{prefix}{stage}={file}" for stage, file in enumerate(files)]
+
+
+def cams_argument(_, input):
+    return " ".join(["--cams", *numbered(input.cams)]) if input.cams else ""
+
+
+def predictions():
+    """The last stage's label maps of each split that is to be predicted."""
+    pattern = "results/{dataset}/{variant}/seed{seed}/stage{stage}/predictions_crf/{split}/shard{shard}.h5"
+    return [
+        file
+        for variant in VARIANTS
+        for file in expand(
+            pattern,
+            dataset=DATASET,
+            variant=variant,
+            seed=SEEDS,
+            stage=stages_of(variant)[-1],
+            split=SPLITS,
+            shard=SHARDS,
+        )
+    ]
 
 
 def pictures():

@@ -51,13 +51,13 @@ rule draw_strip:
         **cpu_job("small"),
     params:
         module="workflow_scripts.draw_strip",
-        cams=lambda wildcards, input: numbered(input.cams),
+        cams=cams_argument,
         pseudo_labels=lambda wildcards, input: numbered(input.pseudo_labels),
         predictions=lambda wildcards, input: numbered(input.predictions),
         last=lambda wildcards: len(stages_of(wildcards.variant)) - 1,
     shell:
         command(
-            "--cams {params.cams}",
+            "{params.cams}",
             "--pseudo-labels {params.pseudo_labels}",
             "--predictions {params.predictions}",
             "--predictions-crf {params.last}={input.predictions_crf}",

@@ -8,9 +8,8 @@ rule make_pseudo_labels:
         code=code("make_pseudo_labels"),
         saliency=f"results/{{dataset}}/saliency/{SOURCE}/shard{{shard}}.h5",
     output:
-        intermediate(
-            "results/{dataset}/{variant}/seed{seed}/stage{stage}/pseudo_labels/shard{shard}.h5"
-        ),
+        # Never temporary: scores and training read them, and to make them again would retrain.
+        "results/{dataset}/{variant}/seed{seed}/stage{stage}/pseudo_labels/shard{shard}.h5",
     log:
         "results/logs/{dataset}/{variant}/seed{seed}/stage{stage}/pseudo_labels/shard{shard}.log",
     benchmark:

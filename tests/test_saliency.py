@@ -1,6 +1,7 @@
 """Saliency sources: off-the-shelf U^2-Netp, ready maps, and the weights at set-up."""
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,10 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from workflow_scripts import fetch_weights
+from workflow_scripts import fetch_weights, predict_saliency
+from wsss.artifacts import ArtifactReader
+from wsss.datasets.index import DatasetIndex, ImageRecord, write_dataset
 from wsss.errors import InputError
 from wsss.images import read_image
-from wsss.saliency import SOURCES, create_source
+from wsss.saliency import SOURCES, create_source, source_files
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 U2NETP = {"source": "u2netp", "u2netp": {"weights": "weights/u2netp.onnx"}}
@@ -64,20 +67,75 @@ def test_bad_weights_name_the_file(tmp_path, content):
         create_source(settings, tmp_path)
 
 
+class Flat:
+    """A third source: the same value everywhere, as a file says."""
+
+    @staticmethod
+    def files(settings):
+        return [settings["value"]]
+
+    def __init__(self, settings, root):
+        self.value = int((Path(root) / settings["value"]).read_text())
+
+    def check(self, records):
+        pass
+
+    def predict(self, record, image):
+        return np.full(image.shape[:2], self.value, np.uint8)
+
+
 def test_an_unknown_source_is_refused_and_a_third_is_one_entry(tmp_path, monkeypatch):
-    class Centre:
-        def __init__(self, settings, root):
-            self.value = settings["value"]
-
-        def predict(self, record, image):
-            return np.full(image.shape[:2], self.value, np.uint8)
-
-    settings = {"source": "centre", "centre": {"value": 7}}
-    with pytest.raises(InputError, match="centre"):
-        create_source(settings, tmp_path)
-    monkeypatch.setitem(SOURCES, "centre", Centre)
+    (tmp_path / "value.txt").write_text("7")
+    settings = {"source": "flat", "flat": {"value": "value.txt"}}
+    for ask in (source_files, lambda settings: create_source(settings, tmp_path)):
+        with pytest.raises(InputError, match=r"saliency\.source is 'flat'"):
+            ask(settings)
+    monkeypatch.setitem(SOURCES, "flat", Flat)
+    assert source_files(settings) == ["value.txt"]
     saliency = create_source(settings, tmp_path).predict(None, np.zeros((2, 3, 3), np.uint8))
     assert (saliency == 7).all()
+
+
+def test_a_source_tells_the_files_that_it_reads_without_opening_them():
+    assert source_files(U2NETP) == ["weights/u2netp.onnx"]
+    # as configured: settings of sources that are not chosen are there too
+    assert source_files(U2NETP | {"source": "maps", "maps": {"folder": "nowhere"}}) == []
+
+
+@pytest.fixture
+def predicted(tmp_path):
+    """A function that runs the command on one image: returns `sources` and the map."""
+    Image.new("RGB", (6, 4), (10, 200, 30)).save(tmp_path / "im0.jpg")
+    record = ImageRecord("im0", "train", True, "im0.jpg", None, 6, 4, ("cat",))
+    index = DatasetIndex(tmp_path, ("cat",), (1,), (record,))
+    write_dataset(index, tmp_path / "data")
+    output = tmp_path / "shard0.h5"
+
+    def predicted(settings):
+        given = {"--settings": json.dumps(settings), "--data": tmp_path / "data"}
+        given |= {"--shard": 0, "--shards": 1, "--output": output}
+        predict_saliency.main([str(part) for pair in given.items() for part in pair])
+        reader = ArtifactReader(output, "saliency", index_digest=index.digest)
+        return reader.headers[output]["sources"], reader.read("im0").array
+
+    return predicted
+
+
+def test_saliency_names_the_files_that_it_was_made_with(tmp_path, monkeypatch, predicted):
+    monkeypatch.setitem(SOURCES, "flat", Flat)
+    value = tmp_path / "value.txt"
+    value.write_text("7")
+    sources, saliency = predicted({"source": "flat", "flat": {"value": str(value)}})
+    assert (saliency == 7).all()
+    assert set(sources) == {"index", str(value)}
+    assert sources[str(value)] == hashlib.sha256(b"7").hexdigest()
+
+
+def test_ready_maps_name_no_file_and_are_there_themselves(tmp_path, predicted):
+    save_map(tmp_path, "im0", np.full((4, 6), 9, np.uint8))
+    sources, saliency = predicted({"source": "maps", "maps": {"folder": str(tmp_path)}})
+    assert set(sources) == {"index"}
+    assert (saliency == 9).all()
 
 
 # Ready maps

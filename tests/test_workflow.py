@@ -140,7 +140,6 @@ def test_keep_final_removes_maps_only(fresh):
     assert removed == {
         f"{DEMO}/classifier/seed0/cams/shard0.h5",
         *files(f"{RUN}/stage{{s}}/{{kind}}/shard0.h5", s=[1, 2], kind=["cams", "saliency"]),
-        *files(f"{RUN}/stage{{s}}/pseudo_labels/shard0.h5", s=[0, 1, 2]),
         *files(f"{RUN}/stage{{s}}/predictions/val/shard0.h5", s=[0, 1, 2]),
     }
     _, said = fresh.snakemake("-n", overlays=[{"keep": "all"}])
@@ -296,7 +295,6 @@ def test_up_to_date_says_so(finished):
         {"device": "auto"},
         {"compute": {"workers": 3, "channels_last": True}},
         {"resources": {"train": {"threads": 7, "gpu": 0, "mem_mb": 123, "runtime": 9}}},
-        {"keep": "final"},
         {"dataset": {"folder": {"images": "elsewhere"}, "voc": {"val_list": "other.txt"}}},
         {"saliency": {"maps": {"folder": "/elsewhere"}}},
     ],
@@ -365,6 +363,32 @@ ALL_LABELS = {**FROM_STAGE_0, "make_pseudo_labels": 4, "evaluate_pseudo_labels":
 )
 def test_a_changed_setting_reruns_what_it_touches(finished, change, expected):
     assert finished.counts(overlays=[change]) == expected
+
+
+def test_keep_final_never_trains_again(workspace):
+    """Maps that are gone are made again by the trained networks, and only the new is trained."""
+    final = {"keep": "final"}
+    status, said = workspace.snakemake("--delete-temp-output", overlays=[final])
+    assert status == 0, said
+    assert not any((workspace.folder / RUN).glob("stage*/cams/*.h5"))
+    workspace.make("all", overlays=[final])
+    assert not any((workspace.folder / RUN).glob("stage*/predictions/val/*.h5"))
+    assert workspace.counts(overlays=[final]) == {}
+    for change in (
+        {"prediction": {"crf": {"iterations": 3}}},
+        {"evaluation": {"unlabelled": "drop"}},
+    ):
+        rules = workspace.counts(overlays=[final, change])
+        assert rules["evaluate_segmentation"] == 2
+        assert not {"train_stage", "make_pseudo_labels", "refine_cams"} & set(rules)
+    rules = workspace.counts(overlays=[final, {"stages": 3}])
+    assert rules["train_stage"] == rules["make_pseudo_labels"] / 2 == 1
+
+
+def test_predictions_of_all_configured_splits(finished):
+    """Those of the last stage; `test` is never scored, and `train` only as pseudo labels."""
+    jobs = finished.counts(overlays=[{"prediction": {"splits": ["val", "train", "test"]}}])
+    assert jobs == {"segment": 4, "segment_crf": 4, "all": 1}
 
 
 def test_forcing_one_file_or_one_rule(finished):

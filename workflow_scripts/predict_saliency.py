@@ -7,8 +7,9 @@ from workflow_scripts import arguments
 from workflow_scripts.command import run
 from wsss.artifacts import ArtifactWriter
 from wsss.datasets.index import DatasetIndex
+from wsss.files import sha256_of
 from wsss.parallel import map_images
-from wsss.saliency import create_source
+from wsss.saliency import create_source, source_files
 
 
 @dataclass
@@ -36,12 +37,13 @@ def main(argv=None):
     records = index.shard("train", args.shard, args.shards)
     create_source(args.settings, ".").check(records)
     work = SaliencyMaps(index, args.settings)
+    files = {file: sha256_of(file) for file in source_files(args.settings)}
     with ArtifactWriter(
         args.output,
         "saliency",
         identity=arguments.identity(args, index) | {"split": "train"},
         parameters=args.settings,
-        sources={"index": index.digest},
+        sources={"index": index.digest, **files},
         expected=[record.image_id for record in records],
     ) as artifact:
         maps = map_images(work, records, args.threads, "saliency")

@@ -15,31 +15,43 @@ HEADS = 1.2  # a network over its backbone
 
 
 def disk_needed(config, index):
-    """Estimate the bytes that a run leaves behind, by artifact kind.
+    """Estimate the bytes that a run has on disk at most, by artifact kind.
 
     Per image: saliency, label maps and their PNGs at image resolution; CAMs and probabilities in
     float16 on the network's feature grid. Per training: a checkpoint in float32. With
-    `keep: final` only the last stage keeps its maps.
+    `keep: final` the maps in between lie there for one stage of each run at a time.
     """
-    seeds, variants = len(config["seeds"]), config["variants"]
-    trainings = seeds * sum(v.get("stages", config["stages"]) for v in variants.values())
-    kept = seeds * len(variants) if config.get("keep") == "final" else trainings
-    exported = config.get("masks", {}).get("export", False)
-    train, predicted = index.split("train"), index.split("val") + index.split("test")
+    runs = len(config["seeds"]) * len(config["variants"])
+    trainings = len(config["seeds"]) * sum(
+        variant.get("stages", config["stages"]) for variant in config["variants"].values()
+    )
+    kept = runs if config["keep"] == "final" else trainings
+    train, val = index.split("train"), index.split("val")
+    # Every stage is scored on val; of other splits only the last stage is asked.
+    others = [
+        r for name in config["prediction"]["splits"] if name != "val" for r in index.split(name)
+    ]
     pixels, cells = _pixels, _cell_counter(config)
     cam_cells = sum(cells(record) * max(1, len(record.labels)) for record in train)
-    grid = sum(map(cells, predicted)) * PREDICTED_CLASSES
     features, labels = 2 * PACKED_FEATURES, PACKED_LABELS
+
+    def predictions(records):
+        return (
+            pixels(records) * 2 * labels + sum(map(cells, records)) * PREDICTED_CLASSES * features
+        )
+
+    checkpoint = checkpoint_bytes(config["backbone"])
     needed = {
         "saliency": pixels(train) * PACKED_SALIENCY,
-        "CAMs": cam_cells * features * (seeds + kept),
+        "CAMs": cam_cells * features * (len(config["seeds"]) + kept),
         "refined saliency": sum(map(cells, train)) * features * kept,
-        "pseudo labels": pixels(train) * (PACKED_SALIENCY + labels) * kept,
-        "predictions": (pixels(predicted) * 3 * labels + grid * features) * kept,
-        "masks": pixels(index.records) * (labels + OVERLAY_BYTES) * exported,
-        "checkpoints": checkpoint_bytes(config["backbone"]) * (seeds + trainings),
+        "pseudo labels": pixels(train) * (PACKED_SALIENCY + labels) * trainings,
+        "predictions": predictions(val) * kept + predictions(others) * runs,
+        "label maps": (pixels(val) * trainings + pixels(others) * runs) * labels,
+        "masks": pixels(val + others) * (labels + OVERLAY_BYTES) * config["masks"]["export"],
+        "checkpoints": checkpoint * (len(config["seeds"]) + trainings),
         # Weights and momentum of the jobs that are under way.
-        "resume states": checkpoint_bytes(config["backbone"]) * 2,
+        "resume states": checkpoint * 2,
     }
     return {kind: int(size * SPARE) for kind, size in needed.items()}
 

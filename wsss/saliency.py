@@ -1,8 +1,14 @@
 """Class-agnostic saliency from off-the-shelf sources, by name.
 
-A source is a class with `__init__(settings, root)`, `check(records)`, which refuses what cannot be
-had before anything is computed, and `predict(record, image)`. A further source is one more
-class and its entry in `SOURCES`; its own settings stand under its name in the configuration.
+A source is a class with `files(settings)`, which names the files that its maps depend on,
+`__init__(settings, root)`, `check(records)`, which refuses what cannot be had before anything is
+computed, and `predict(record, image)`. A further source is added in these places and no others:
+
+- here: the class, and its entry in `SOURCES`;
+- `config/schema.yaml`: its name in the enum of `saliency.source`, and a section `saliency.<name>`
+  with its settings, which is what the class is given (texts in it are paths: `~` and $VARIABLES
+  are expanded);
+- `config.yaml`: the same section as comments.
 """
 
 import struct
@@ -24,6 +30,11 @@ PNG_COLOUR_TYPES = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: 
 
 class U2Netp:
     """U^2-Netp (Qin et al., Pattern Recognition 2020), run from its ONNX file by OpenCV."""
+
+    @staticmethod
+    def files(settings):
+        """The ONNX file."""
+        return [settings["weights"]]
 
     def __init__(self, settings, root):
         """`settings["weights"]` is the ONNX file, relative to `root` unless absolute.
@@ -66,6 +77,11 @@ class U2Netp:
 
 class ReadyMaps:
     """Maps that some other tool made: a folder of 8-bit grey PNGs named `<image id>.png`."""
+
+    @staticmethod
+    def files(settings):
+        """None: there may be thousands, and the artifact made of them holds their very values."""
+        return []
 
     def __init__(self, settings, root):
         """`settings["folder"]` is relative to `root` unless absolute. Raises InputError."""
@@ -121,12 +137,28 @@ def create_source(settings, root, threads=None):
     Relative paths in the settings start at `root`. `threads` limits OpenCV in this process,
     None leaves it as it is. Raises InputError for an unknown source and what the source refuses.
     """
+    source, own_settings = _chosen(settings)
+    if threads is not None:
+        cv2.setNumThreads(threads)
+    return source(own_settings, root)
+
+
+def source_files(settings):
+    """Files that the chosen source's maps depend on, as its settings name them.
+
+    Nothing is opened: the workflow asks before there is a job. Raises InputError for an unknown
+    source.
+    """
+    source, own_settings = _chosen(settings)
+    return source.files(own_settings)
+
+
+def _chosen(settings):
+    """The class that `settings["source"]` names, and the section of that name."""
     name = settings["source"]
     if name not in SOURCES:
         raise InputError(f"saliency.source is {name!r}: choose one of {', '.join(SOURCES)}")
-    if threads is not None:
-        cv2.setNumThreads(threads)
-    return SOURCES[name](settings.get(name) or {}, root)
+    return SOURCES[name], settings.get(name) or {}
 
 
 def _stretched(response):
