@@ -80,7 +80,7 @@ def load_weights(model, path, *, new_classes=False):
     nothing in it fits, a weight of the backbone is missing, shapes differ, or a value that would
     be loaded is not a finite floating-point number.
     """
-    source = _read_state(path)
+    source = read_state(path)
     target = {
         name: value for name, value in model.state_dict().items() if not name.endswith(COUNTER)
     }
@@ -89,7 +89,9 @@ def load_weights(model, path, *, new_classes=False):
     for name in source:
         renamed = _model_name(name, target)
         if renamed in names:
-            raise ValueError(f"{path}: {names[renamed]} and {name} are the same weight twice")
+            raise ValueError(
+                f"{path}: {names[renamed]} and {name} are the same weight twice; keep one"
+            )
         names[renamed] = name
     found = {name: source[names[name]] for name in target if name in names}
     own = any(name.startswith("backbone.") for name in source)
@@ -109,13 +111,17 @@ def load_weights(model, path, *, new_classes=False):
     )
 
 
-def _read_state(path):
-    """The file's flat dict of name -> tensor, `module.` removed, counters of batches dropped."""
+def read_state(path):
+    """The file's flat dict of name -> tensor, `module.` removed, counters of batches dropped.
+
+    What wrote the file is told by its content, not by its name. Raises `ValueError` with one line
+    if the file cannot be read or holds anything but weights.
+    """
     try:
         content = _mxnet_state(path) if is_mxnet_params(path) else _torch_state(path)
     except OSError as error:
         reason = error.strerror or error
-        raise ValueError(f"{path}: cannot read the weights: {reason}") from error
+        raise ValueError(f"{path}: cannot read the weights: {reason}; fetch them first") from error
     for wrapper in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
@@ -123,7 +129,9 @@ def _read_state(path):
         raise ValueError(f"{path}: holds no weights; a state dict is expected")
     other = [name for name, value in content.items() if not isinstance(value, torch.Tensor)]
     if other:
-        raise ValueError(f"{path}: not a state dict: {_listed(other)} is no tensor")
+        raise ValueError(
+            f"{path}: not a state dict: {_listed(other)} is no tensor; choose a file of weights"
+        )
     state = {
         str(name).removeprefix("module."): value
         for name, value in content.items()
@@ -142,7 +150,9 @@ def _torch_state(path):
         raise
     except Exception as error:  # damaged files raise almost anything
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
-        raise ValueError(f"{path}: not a readable PyTorch weight file: {reason}") from error
+        raise ValueError(
+            f"{path}: not a readable PyTorch weight file: {reason}; fetch it again"
+        ) from error
 
 
 def _mxnet_state(path):
@@ -208,7 +218,10 @@ def _check_complete(source, found, target, path):
             f"network has {_listed(backbone)}); choose the weights of this backbone"
         )
     if missing:
-        raise ValueError(f"{path}: weights of the backbone are missing: {_listed(missing)}")
+        raise ValueError(
+            f"{path}: weights of the backbone are missing: {_listed(missing)}; choose the weights"
+            " of this backbone"
+        )
 
 
 def _check_shapes(found, target, path):
@@ -218,7 +231,9 @@ def _check_shapes(found, target, path):
         if value.shape != target[name].shape
     ]
     if different:
-        raise ValueError(f"{path}: shapes differ: {_listed(different)}")
+        raise ValueError(
+            f"{path}: shapes differ: {_listed(different)}; choose the weights of this network"
+        )
 
 
 def _check_values(found, path):
@@ -230,7 +245,9 @@ def _check_values(found, path):
         or not torch.isfinite(value.float()).all()
     ]
     if bad:
-        raise ValueError(f"{path}: not finite floating-point numbers: {_listed(bad)}")
+        raise ValueError(
+            f"{path}: not finite floating-point numbers: {_listed(bad)}; choose other weights"
+        )
 
 
 def _listed(names, limit=5):

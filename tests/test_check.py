@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from test_mxnet_params import write_params
 
 from model.backbones import create_backbone
 from workflow_scripts import check_run as command
@@ -57,6 +58,9 @@ def config(tmp_path):
         "seeds": [0],
         "variants": {"auxsegnet": {}},
         "images": {"long_side": None},
+        "keep": "all",
+        "prediction": {"splits": ["val"]},
+        "masks": {"export": False},
     }
 
 
@@ -101,6 +105,20 @@ def test_a_spoilt_file_is_found_and_named(config, index, tmp_path, spoil, name, 
     assert "\n" not in found[subject]
 
 
+def test_weights_are_known_by_their_content(config, tmp_path):
+    """MXNet's as any other: the paper's file is one."""
+    path = write_params(tmp_path / "start.params", {"arg:a_weight": np.ones((4, 4), np.float32)})
+    config["backbone"]["weights"] = str(path)
+    (finding,) = check.check_weights(config["backbone"])
+    assert finding.level == "ok" and "start.params" in finding.message
+    truncate(path)
+    message = problems(check.check_weights(config["backbone"]))["weights"]
+    assert message.startswith(f"backbone.weights: {path}: truncated in array 0")
+    path.write_text("<html>404</html>")
+    message = problems(check.check_weights(config["backbone"]))["weights"]
+    assert message.startswith(f"backbone.weights: {path}: not a readable") and "\n" not in message
+
+
 def test_many_offenders_become_one_line(config, index, tmp_path):
     for image_id in "abcd":
         truncate(tmp_path / f"{image_id}.jpg")
@@ -116,7 +134,7 @@ def test_missing_weights_of_the_saliency_network(config, index, tmp_path):
 
 def test_unknown_source_of_saliency(config, index):
     config["saliency"]["source"] = "guess"
-    assert "guess" in problems(check.check_saliency(config["saliency"], index))["saliency"]
+    assert "guess" in problems(check.check_saliency(config["saliency"], index.records))["saliency"]
 
 
 @pytest.mark.parametrize(
@@ -158,6 +176,11 @@ def test_needed_disk_follows_the_run(config, index):
     assert total(variants={"a": {}, "b": {}}) > total()
     assert total(variants={"a": {"stages": 1}}) == total(stages=1)
     assert total(keep="final") < total()
+    assert total(masks={"export": True}) > total()
+    everywhere = {"prediction": {"splits": ["val", "train"]}}
+    assert total(**everywhere) > total() == total(prediction={"splits": ["val", "test"]})
+    more = total(**everywhere) - total()
+    assert total(**everywhere, stages=1) - total(stages=1) == pytest.approx(more, abs=5)
     assert total(images={"long_side": 16}) < total()
     assert total(images={"long_side": 4000}) == total()
 
@@ -168,6 +191,10 @@ def test_needed_disk_by_hand(config, index):
     pixels, cells = 40 * 24, 5 * 3
     spare = disk.SPARE
     assert needed["saliency"] == int(3 * pixels * disk.PACKED_SALIENCY * spare)
+    labels = 2 * pixels * disk.PACKED_LABELS  # one validation image at two stages
+    assert needed["label maps"] == int(labels * spare)
+    grid = 2 * cells * disk.PREDICTED_CLASSES * 2 * disk.PACKED_FEATURES
+    assert needed["predictions"] == int((2 * labels + grid) * spare)
     assert needed["refined saliency"] == int(2 * 3 * cells * 2 * disk.PACKED_FEATURES * spare)
     network = create_backbone("efficientnet_lite0")
     weights = sum(4 * tensor.numel() for tensor in network.state_dict().values())
@@ -209,6 +236,37 @@ def test_problems_make_the_command_fail(overlay, tmp_path, capsys):
     assert code == 1
     assert sum(line.startswith("problem ") for line in lines) == 2
     assert lines[-1] == "2 problem(s)"
+
+
+def subjects(capsys):
+    """Levels by subject of the printed table."""
+    lines = capsys.readouterr().out.splitlines()[:-1]
+    known = ("data set", "images", "masks", "splits", "saliency", "weights", "device", "disk")
+    return {name: line.split()[0] for line in lines for name in known if line[8:].startswith(name)}
+
+
+@pytest.mark.parametrize("name", ["masks/b.png", "labels.csv", "val.txt"])
+def test_a_data_set_without_index_hides_nothing_else(overlay, tmp_path, capsys, name):
+    truncate(tmp_path / name) if name == "masks/b.png" else (tmp_path / name).unlink()
+    (tmp_path / "start.pth").unlink()
+    assert command.main(overlay) == 1
+    assert subjects(capsys) == {
+        "data set": "problem",
+        "saliency": "note",
+        "weights": "problem",
+        "device": "ok",
+        "disk": "note",
+    }
+
+
+def test_the_source_of_saliency_is_looked_at_without_index(overlay, tmp_path, capsys):
+    (tmp_path / "labels.csv").unlink()
+    shutil.rmtree(tmp_path / "maps")
+    assert command.main(overlay) == 1
+    said = capsys.readouterr().out
+    assert "problem data set  dataset.folder.labels" in said
+    assert "problem saliency  saliency.maps.folder" in said
+    assert said.endswith("2 problem(s)\n")
 
 
 def test_a_wrong_configuration_is_one_error(overlay, tmp_path):

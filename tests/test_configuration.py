@@ -331,6 +331,12 @@ def test_several_problems_are_listed_with_a_count():
     assert message.endswith("(and 2 more)")
 
 
+@pytest.mark.parametrize("section", ["voc", "folder"])
+def test_a_data_set_needs_no_masks(section):
+    config = resolve(merge(MINIMAL, {"dataset": {section: {"masks": None}}}))
+    assert config["dataset"][section]["masks"] is None
+
+
 def test_what_is_written_right_is_accepted():
     change = {"stage": {"learning_rate": 1.0e-3, "later_learning_rate": None}, "seeds": [3, 1]}
     assert resolve(merge(MINIMAL, change))["seeds"] == [3, 1]

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -278,6 +279,14 @@ def test_voc_without_scored_list_scores_every_train_mask(voc):
     assert {r.image_id for r in index.records if r.scored} == {"a", "b", "d", "e"}
 
 
+def test_voc_without_masks_scores_nothing(voc, tmp_path):
+    shutil.rmtree(tmp_path / DEVKIT / "SegmentationClass")
+    voc["voc"]["masks"] = None
+    index = build_index(voc)
+    assert splits_of(index) == {"train": ["a", "b", "c"], "val": ["d", "e"], "test": ["f"]}
+    assert not any(r.scored or r.mask for r in index.records)
+
+
 def test_voc_with_some_classes(voc):
     voc["classes"] = ["dog", "cat"]
     index = build_index(voc)
@@ -339,16 +348,24 @@ def change_file(voc, path, text):
 @pytest.mark.parametrize(
     ("path", "content", "complaint"),
     [
-        (f"{DEVKIT}/JPEGImages/b.jpg", None, r"b\.jpg does not exist"),
+        (f"{DEVKIT}/JPEGImages/b.jpg", None, r"b\.jpg does not exist: .*dataset\.root"),
         (f"{DEVKIT}/JPEGImages/b.jpg", b"\xff\xd8\xff", r"b\.jpg is damaged"),
         (f"{DEVKIT}/SegmentationClass/d.png", None, "no mask for d"),
         (f"{DEVKIT}/SegmentationClass/a.png", None, "no mask for a"),
         (f"{DEVKIT}/SegmentationClass/b.png", b"", r"b\.png is damaged"),
-        (f"{DEVKIT}/ImageSets/Segmentation/val.txt", None, r"val\.txt does not exist"),
+        (
+            f"{DEVKIT}/ImageSets/Segmentation/val.txt",
+            None,
+            r"dataset\.voc\.val_list: .*val\.txt does not exist: put",
+        ),
         (f"{DEVKIT}/ImageSets/Segmentation/val.txt", "d\na\n", "listed twice.*: a"),
         (f"{DEVKIT}/ImageSets/Segmentation/train_aug.txt", "a\na\n", "listed twice.*: a"),
         (f"{DEVKIT}/ImageSets/Segmentation/train_aug.txt", "\n", "train_list"),
-        ("labels.csv", None, r"labels\.csv does not exist"),
+        (
+            "labels.csv",
+            None,
+            r"dataset\.voc\.labels: .*labels\.csv does not exist: .*labels: annotations",
+        ),
         ("labels.csv", "image_id,labels\na,cat\nb,dog\n", "no labels for c"),
         ("labels.csv", "image_id,labels\na,cat\nb,\nc,dog\n", "without any label: b"),
         ("labels.csv", "image_id,labels\na,yeti\n", "yeti is not a class of VOC"),
@@ -367,7 +384,8 @@ def test_faults_in_voc_settings_name_the_key(voc, tmp_path):
         ({"format": "coco"}, r"dataset\.format.*voc"),
         ({"root": str(tmp_path / "gone")}, r"dataset\.root"),
         ({"voc": {**voc["voc"], "labels": "labels.txt"}}, r"dataset\.voc\.labels"),
-        ({"voc": {**voc["voc"], "labels": "annotations"}}, r"dataset\.voc\.labels"),
+        ({"voc": {**voc["voc"], "labels": "none.npy"}}, r"dataset\.voc\.labels.*annotations"),
+        ({"voc": {**voc["voc"], "labels": "annotations"}}, r"dataset\.voc\.labels.*Annotations"),
         ({"classes": ["train"]}, "no training image"),
     ]:
         with pytest.raises(InputError, match=complaint):
@@ -511,6 +529,34 @@ def test_folder_with_masks(photos, tmp_path):
     }
     assert index.record("c").split == "val"
     assert index.read_mask(index.record("a"))[0, :4].tolist() == [0, 1, 2, 255]
+
+
+@pytest.mark.parametrize(
+    ("masks", "complaint"),
+    [("maks", "the folder .*maks does not exist"), ("other", ".*other has a mask for none")],
+)
+def test_a_wrong_folder_of_masks_is_refused(photos, tmp_path, masks, complaint):
+    save_mask(tmp_path / "masks/a.png", 0, 1)
+    save_mask(tmp_path / "other/x.png", 0, 1)
+    csv = "image_id,ant\na,1\nb,1\n"
+    assert build_index(photos(csv, masks="masks")).record("a").mask
+    with pytest.raises(
+        InputError, match=rf"^dataset\.folder\.masks: {complaint}.*set null"
+    ) as caught:
+        build_index(photos(csv, masks=masks))
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_files_of_a_folder_name_their_key(photos, tmp_path):
+    csv = "image_id,ant\na,1\n"
+    with pytest.raises(
+        InputError, match=r"^dataset\.folder\.test_list: .*no\.txt does not exist: "
+    ):
+        build_index(photos(csv, test_list="no.txt"))
+    settings = photos(csv)
+    (tmp_path / "labels.csv").unlink()
+    with pytest.raises(InputError, match=r"^dataset\.folder\.labels: .*\.csv does not exist: "):
+        build_index(settings)
 
 
 def test_folder_with_lists_of_splits(photos, tmp_path):

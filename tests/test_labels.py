@@ -6,7 +6,13 @@ import pickle
 import numpy as np
 import pytest
 
-from wsss.datasets.labels import read_annotation, read_cls_labels, read_label_csv
+from wsss.datasets.labels import (
+    configured_file,
+    read_annotation,
+    read_cls_labels,
+    read_label_csv,
+    read_lines,
+)
 from wsss.datasets.voc import CLASSES
 from wsss.errors import InputError
 
@@ -91,9 +97,26 @@ def test_bad_csv_is_refused_by_name(csv_file, text, complaint):
     assert "\n" not in str(caught.value)
 
 
-def test_missing_csv_is_refused_by_name(tmp_path):
-    with pytest.raises(InputError, match=r"none\.csv does not exist"):
-        read_label_csv(tmp_path / "none.csv")
+@pytest.mark.parametrize(
+    "read",
+    [
+        read_label_csv,
+        read_lines,
+        lambda path: read_cls_labels(path, CLASSES),
+        lambda path: read_annotation(path, CLASSES),
+    ],
+)
+def test_missing_file_is_refused_by_name(tmp_path, read):
+    with pytest.raises(InputError, match=r"none\.csv .*No such file") as caught:
+        read(tmp_path / "none.csv")
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file_names_the_key_that_names_it(tmp_path):
+    (tmp_path / "a.csv").touch()
+    assert configured_file(tmp_path / "a.csv", "dataset.x", "write it") == tmp_path / "a.csv"
+    with pytest.raises(InputError, match=r"^dataset\.x: .*none\.csv does not exist: write it$"):
+        configured_file(tmp_path / "none.csv", "dataset.x", "write it")
 
 
 # --- cls_labels.npy
@@ -186,8 +209,6 @@ def test_plain_array_and_truncated_file_are_refused_by_name(tmp_path):
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(InputError, match=r"cut\.npy"):
         read_cls_labels(path, CLASSES)
-    with pytest.raises(InputError, match="does not exist"):
-        read_cls_labels(tmp_path / "none.npy", CLASSES)
 
 
 def test_real_cls_labels_equal_the_csv(real_data):
@@ -243,8 +264,3 @@ def test_entity_expansion_never_starts(xml_file):
     bomb = f'<!DOCTYPE a [<!ENTITY e0 "cat">{levels}]><annotation>&e9;</annotation>'
     with pytest.raises(InputError, match="document type"):
         read_annotation(xml_file(bomb), CLASSES)
-
-
-def test_missing_annotation_is_refused_by_name(tmp_path):
-    with pytest.raises(InputError, match="does not exist"):
-        read_annotation(tmp_path / "none.xml", CLASSES)

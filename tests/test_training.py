@@ -1,6 +1,7 @@
 """The training loop: schedule, parameter groups, what stays frozen, and runs that are resumed."""
 
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -16,7 +17,9 @@ from test_batches import ColumnLabels, map_index
 
 from model.auxsegnet import AuxSegNet
 from model.backbones import BACKBONES
+from workflow_scripts import train_classifier
 from wsss.artifacts import Record
+from wsss.datasets.index import write_dataset
 from wsss.errors import InputError
 from wsss.training import (
     Hardware,
@@ -110,6 +113,7 @@ def run(
         long_side=None,
         output=folder / "model.pt",
         key=key,
+        section="stage",
         pseudo_labels=labels or SmallLabels(),
     )
     return network, rows, clean_up
@@ -273,6 +277,7 @@ def test_rows_are_means_of_their_steps(tmp_path):
         long_side=None,
         output=tmp_path / "model.pt",
         key="k",
+        section="classifier",
     )
     assert [row["step"] for row in rows] == [2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 21]
     means = [(seen[i] + seen[i + 1]) / 2 for i in range(0, 20, 2)] + [seen[20]]
@@ -295,13 +300,62 @@ def test_no_training_image_is_refused(tmp_path):
     with pytest.raises(InputError, match="no image in split train"):
         train(
             tiny_network(), stage_loss, SETTINGS, index, 0, CPU,
-            long_side=None, output=tmp_path / "model.pt", key="k",
+            long_side=None, output=tmp_path / "model.pt", key="k", section="stage",
         )  # fmt: skip
 
 
 def test_unknown_frozen_part_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"'blocks\.77'"):
+    said = r"^stage\.frozen: .*'blocks\.77'.*known are stem, bn, dropout, body"
+    with pytest.raises(InputError, match=said):
         run(tmp_path, settings=SETTINGS | {"frozen": ["blocks.77"]})
+
+
+def classifier_command(folder, weights, frozen=()):
+    """Arguments of the command that trains the classifier of `tiny` on photographs in `folder`."""
+    write_dataset(map_index(folder, IMAGES), folder)
+    settings = {
+        "backbone": {"name": "tiny", "output_stride": 8},
+        "classifier": SETTINGS | {"frozen": frozen},
+        "images": {"long_side": None},
+    }
+    files = {"data": folder, "weights": weights, "output": folder / "m.pt", "log-csv": folder / "l"}
+    words = [word for name, file in files.items() for word in (f"--{name}", str(file))]
+    return ["--seed", "0", "--settings", json.dumps(settings), *words]
+
+
+@pytest.fixture
+def tiny_weights(tmp_path):
+    torch.save(TinyBackbone().state_dict(), tmp_path / "tiny.pth")
+    return tmp_path / "tiny.pth"
+
+
+@pytest.fixture
+def unprepared(monkeypatch):
+    """The command leaves threads and random generators of this process alone."""
+    monkeypatch.setattr(train_classifier, "prepare_device", lambda *_: CPU.device)
+
+
+@pytest.mark.usefixtures("unprepared")
+def test_unknown_frozen_part_of_the_classifier_is_refused(tmp_path, tiny_weights):
+    with pytest.raises(InputError, match=r"^classifier\.frozen: .*'b2'.*known are stem"):
+        train_classifier.main(classifier_command(tmp_path, tiny_weights, frozen=["b2"]))
+
+
+@pytest.mark.usefixtures("unprepared")
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ({"layer1.weight": torch.ones(2)}, "nothing fits.*layer1.weight.*stem.weight"),
+        ({}, "no wei"),
+    ],
+)
+def test_wrong_weights_are_refused_by_key_and_name(tmp_path, tiny_weights, content, complaint):
+    torch.save(content, tiny_weights)
+    with pytest.raises(
+        InputError, match=rf"^backbone\.weights: .*tiny\.pth: .*{complaint}"
+    ) as caught:
+        train_classifier.main(classifier_command(tmp_path, tiny_weights))
+    assert "\n" not in str(caught.value)
 
 
 # --- interrupted runs
@@ -420,6 +474,7 @@ def test_classifier_learns_from_image_labels_alone(tmp_path):
         long_side=None,
         output=tmp_path / "model.pt",
         key="k",
+        section="classifier",
     )
     assert set(rows[0]) == {"step", "epoch", "learning_rate", "loss", "classification"}
     assert rows[0]["loss"] == rows[0]["classification"]

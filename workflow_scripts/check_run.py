@@ -9,9 +9,10 @@ from pathlib import Path
 
 from workflow_scripts.command import run
 from wsss import configuration
-from wsss.check import Finding, check_besides_images, check_run
+from wsss.check import Finding, check_besides_images, check_run, check_without_index
 from wsss.datasets.formats import build_index
 from wsss.datasets.index import DatasetIndex, ImageRecord, read_dataset
+from wsss.errors import InputError
 
 
 def main(arguments=None):
@@ -24,13 +25,20 @@ def main(arguments=None):
     parser.add_argument("--results", default="results", help="folder that the run will write to")
     options = parser.parse_args(arguments)
     config = configuration.load(["config.yaml", *options.configfile])
-    dataset, folder = config["dataset"], Path(options.results, config["dataset"]["name"])
+    return report(findings(config, options.results))
+
+
+def findings(config, results):
+    """Everything that can be found out; a data set that cannot be indexed hides nothing else."""
+    dataset, folder = config["dataset"], Path(results, config["dataset"]["name"])
     if dataset["format"] == "demo" and not (folder / "index.csv").is_file():
         note = Finding("note", "images", "not there yet: the run begins by drawing them")
-        index = planned_demo(dataset)
-        return report([note, *check_besides_images(config, index, options.results)])
-    index = read_dataset(folder) if dataset["format"] == "demo" else build_index(dataset)
-    return report(check_run(config, index, options.results))
+        return [note, *check_besides_images(config, planned_demo(dataset), results)]
+    try:
+        index = read_dataset(folder) if dataset["format"] == "demo" else build_index(dataset)
+    except InputError as error:
+        return [Finding("problem", "data set", str(error)), *check_without_index(config)]
+    return check_run(config, index, results)
 
 
 def planned_demo(dataset):
@@ -45,13 +53,13 @@ def planned_demo(dataset):
     return DatasetIndex(Path(), classes, tuple(range(1, len(classes) + 1)), tuple(records))
 
 
-def report(findings, stream=None):
+def report(found, stream=None):
     """Print a table and return the exit code: 1 if there is a problem."""
     stream = stream or sys.stdout
-    width = max(len(finding.subject) for finding in findings)
-    for finding in findings:
+    width = max(len(finding.subject) for finding in found)
+    for finding in found:
         print(f"{finding.level:8}{finding.subject:{width}}  {finding.message}", file=stream)
-    problems = sum(finding.level == "problem" for finding in findings)
+    problems = sum(finding.level == "problem" for finding in found)
     print(f"{problems} problem(s)" if problems else "ready to run", file=stream)
     return 1 if problems else 0
 

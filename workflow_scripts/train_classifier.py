@@ -8,6 +8,7 @@ from workflow_scripts import arguments
 from workflow_scripts.command import run
 from wsss.checkpoint import network_arguments, save_checkpoint
 from wsss.devices import prepare_device
+from wsss.errors import InputError
 from wsss.files import sha256_of
 from wsss.training import Hardware, classifier_loss, run_key, train, write_log
 
@@ -28,9 +29,10 @@ def main(argv=None):
         len(index.classes), args.settings["backbone"], {"branches": "cls", "affinity": "none"}
     )
     network = AuxSegNet(**network_args)
-    log.info("%s", load_weights(network, args.weights))
+    log.info("%s", start_from(network, args.weights))
     who = arguments.identity(args, index, "seed")
-    key = run_key(args.settings, who, sha256_of(args.weights), str(device))
+    sources = {args.weights: sha256_of(args.weights)}
+    key = run_key(args.settings, who, sources[args.weights], str(device))
     rows, clean_up = train(
         network,
         classifier_loss,
@@ -41,10 +43,19 @@ def main(argv=None):
         long_side=args.settings["images"]["long_side"],
         output=args.output,
         key=key,
+        section="classifier",
     )
     write_log(args.log_csv, rows)
-    save_checkpoint(args.output, network, network_args, who, args.settings)
+    save_checkpoint(args.output, network, network_args, who, args.settings, sources=sources)
     clean_up()
+
+
+def start_from(network, path):
+    """`load_weights`; what is wrong with them is an error of the configuration."""
+    try:
+        return load_weights(network, path)
+    except ValueError as error:
+        raise InputError(f"backbone.weights: {error}") from error
 
 
 if __name__ == "__main__":

@@ -41,10 +41,20 @@ def check_run(config, index, results="results"):
 def check_besides_images(config, index, results="results"):
     """What `check_run` checks without the photographs: saliency, weights, device and disk."""
     return [
-        *check_saliency(config["saliency"], index),
+        *check_saliency(config["saliency"], index.split("train")),
         *check_weights(config["backbone"]),
         *check_device(config["device"]),
         *check_disk(disk_needed(config, index), results),
+    ]
+
+
+def check_without_index(config):
+    """What can be said although the data set cannot: saliency's source, weights and device."""
+    return [
+        *check_saliency(config["saliency"], None),
+        *check_weights(config["backbone"]),
+        *check_device(config["device"]),
+        Finding("note", "disk", "not estimated without the data set"),
     ]
 
 
@@ -58,17 +68,21 @@ def check_images(index):
     ]
 
 
-def check_saliency(settings, index):
-    """Ask the configured source of saliency for its files; relative paths start here."""
+def check_saliency(settings, train):
+    """Ask the configured source of saliency for its files; relative paths start here.
+
+    `train` are the records of the training images; None where nobody knows them.
+    """
     from wsss.saliency import create_source  # it brings OpenCV's networks along
 
-    name, train = settings["source"], index.split("train")
+    name = settings["source"]
     try:
         source = create_source(settings, Path())
-        if hasattr(source, "check"):
-            source.check(train)
+        source.check(train or ())
     except InputError as error:
         return [Finding("problem", "saliency", str(error))]
+    if train is None:
+        return [Finding("note", "saliency", f"{name}, looked at without the training images")]
     if name != "maps":
         return [Finding("ok", "saliency", f"{name}, computed for {len(train)} training images")]
     # A ready map is read without its image: what decodes here will decode in the job.
@@ -76,39 +90,22 @@ def check_saliency(settings, index):
 
 
 def check_weights(backbone):
-    """The file of weights that classification training starts from."""
+    """Read the file of weights that classification training starts from."""
+    from model.weights import read_state  # torch takes seconds to import
+
     path = backbone.get("weights")
     if not path:
         return [Finding("note", "weights", f"{backbone['name']} starts from random weights")]
     try:
-        with open(path, "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-    except OSError as error:
-        message = f"backbone.weights: {path} cannot be read ({error.strerror}): fetch it first"
-        return [Finding("problem", "weights", message)]
-    if size == 0 or not _loads(path):
-        message = f"backbone.weights: {path} is empty or damaged: delete it and fetch it again"
-        return [Finding("problem", "weights", message)]
-    return [Finding("ok", "weights", f"{path}, {readable_bytes(size)}")]
-
-
-def _loads(path):
-    """Whether a PyTorch file opens; files of other programs are left to their importer."""
-    import torch
-
-    if Path(path).suffix not in (".pth", ".pt"):
-        return True
-    try:
-        torch.load(path, map_location="cpu", weights_only=True)
-    # A damaged or foreign file can raise nearly anything.
-    except Exception:
-        return False
-    return True
+        read_state(path)
+    except ValueError as error:
+        return [Finding("problem", "weights", f"backbone.weights: {error}")]
+    return [Finding("ok", "weights", f"{path}, {readable_bytes(Path(path).stat().st_size)}")]
 
 
 def check_device(name):
     """Which device a job on this machine would use."""
-    from wsss.devices import choose_device  # torch takes seconds to import
+    from wsss.devices import choose_device  # torch, as above
 
     try:
         device = choose_device(name)

@@ -93,7 +93,9 @@ def _opened(path, what):
     except InputError:
         raise
     except FileNotFoundError:
-        raise InputError(f"{what} {path} does not exist") from None
+        raise InputError(
+            f"{what} {path} does not exist: put it there, or correct dataset.root"
+        ) from None
     except IsADirectoryError:
         raise InputError(f"{what} {path} is a folder, not a file") from None
     except PermissionError:

@@ -16,7 +16,7 @@ from model.backbones import freeze
 from model.losses import classification_loss, stage_losses, weighted_sum
 from wsss.batches import BatchPlan, TrainingImages, batch_loader
 from wsss.devices import autocast
-from wsss.errors import InputError
+from wsss.errors import InputError, listed
 from wsss.files import atomic_path
 from wsss.progress import progress
 
@@ -79,7 +79,7 @@ class Trainer:
     """Everything that changes during a run, and its way to disk and back.
 
     Args:
-        network: with its starting weights; frozen parts are frozen here.
+        network: with its starting weights, and frozen where it is not to learn.
         loss: `classifier_loss` or `stage_loss`.
         settings: section `classifier` or `stage`.
         hardware: `Hardware`.
@@ -90,7 +90,6 @@ class Trainer:
         self.network = network.to(hardware.device)
         if hardware.channels_last:
             self.network = self.network.to(memory_format=torch.channels_last)
-        freeze(self.network.backbone, settings["frozen"])
         self.loss, self.settings, self.hardware = loss, settings, hardware
         self.optimiser = torch.optim.SGD(
             parameter_groups(network, settings["learning_rate"], settings["head_multiplier"]),
@@ -222,7 +221,18 @@ def run_key(*parts):
 
 
 def train(
-    network, loss, settings, index, seed, hardware, *, long_side, output, key, pseudo_labels=None
+    network,
+    loss,
+    settings,
+    index,
+    seed,
+    hardware,
+    *,
+    long_side,
+    output,
+    key,
+    section,
+    pseudo_labels=None,
 ):
     """Train a network on the train split.
 
@@ -236,6 +246,7 @@ def train(
         long_side: see `TrainingImages`.
         output: path of the checkpoint to be; the resume state lies beside it until success.
         key: `run_key` of the run: a state of another configuration is never picked up.
+        section: name of the section that `settings` is, for what is wrong in it.
         pseudo_labels: reader, for `stage_loss`.
 
     Returns:
@@ -246,9 +257,21 @@ def train(
     )
     if len(images) == 0:
         raise InputError("no image in split train; check the lists and labels of the data set")
+    _freeze(network.backbone, settings["frozen"], section)
     folder = Path(output).parent / f".resume-{key}"
     rows = Trainer(network, loss, settings, hardware, folder).run(images, seed)
     return rows, lambda: shutil.rmtree(folder, ignore_errors=True)
+
+
+def _freeze(backbone, names, section):
+    """`freeze`; a name that the backbone does not have is an error of the configuration."""
+    try:
+        freeze(backbone, names)
+    except ValueError as error:
+        known = listed(name for name, _ in backbone.named_children())
+        raise InputError(
+            f"{section}.frozen: {error}; known are {known}, and parts of them"
+        ) from error
 
 
 def write_log(path, rows):

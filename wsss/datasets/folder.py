@@ -4,7 +4,7 @@ import logging
 from pathlib import PurePosixPath
 
 from wsss.datasets.index import DatasetIndex, ImageRecord, check_id, measured
-from wsss.datasets.labels import read_label_csv, read_lines
+from wsss.datasets.labels import configured_file, read_label_csv, read_lines
 from wsss.errors import InputError, listed
 from wsss.images import EXTENSIONS
 
@@ -22,7 +22,8 @@ def build(settings, root):
     """
     options = settings["folder"]
     csv_path = root / options["labels"]
-    table = read_label_csv(csv_path)
+    remedy = "put it there, or name your own file"
+    table = read_label_csv(configured_file(csv_path, "dataset.folder.labels", remedy))
     files = _image_files(root / options["images"])
     rows = _by_image(table.labels, files, csv_path)
     splits = _splits(root, options, table, rows, files, csv_path)
@@ -35,6 +36,7 @@ def build(settings, root):
         if present and not labels:
             continue  # it holds other classes only
         records.append(_record(root, options, image_id, name, splits[image_id], labels))
+    _check_masks(root, options, records)
     return measured(DatasetIndex(root, classes, values, tuple(records)))
 
 
@@ -87,16 +89,25 @@ def _splits(root, options, table, rows, files, csv_path):
         )
     splits = {_image_id(name, files): split for name, split in table.splits.items()}
     for split, path in lists.items():
-        for _, name in read_lines(root / path) if path else ():
+        for name in _listed_names(root, path, f"dataset.folder.{split}_list"):
             image_id = _image_id(name, files)
             if image_id is None or image_id in splits:
                 problem = "has no image" if image_id is None else "is listed twice"
-                raise InputError(f"dataset.folder.{split}_list: {name} in {path} {problem}")
+                raise InputError(
+                    f"dataset.folder.{split}_list: {name} in {path} {problem}: remove that line"
+                )
             splits[image_id] = split
     unlabelled = [image_id for image_id in files if image_id not in rows and image_id not in splits]
     if unlabelled:
         log.warning("not in %s, so predicted only: %s", csv_path.name, listed(unlabelled))
     return {i: splits.get(i, "train" if i in rows else "test") for i in files}
+
+
+def _listed_names(root, path, key):
+    if not path:
+        return []
+    remedy = "put the list there, name another, or set null"
+    return [name for _, name in read_lines(configured_file(root / path, key, remedy))]
 
 
 def _check_labelled(splits, rows, csv_path):
@@ -133,3 +144,17 @@ def _record(root, options, image_id, name, split, labels):
         height=0,
         labels=labels,
     )
+
+
+def _check_masks(root, options, records):
+    """Masks are optional one by one; a folder without any was meant to be another one."""
+    if not options.get("masks"):
+        return
+    folder = root / options["masks"]
+    remedy = "name the folder of <image id>.png, or set null if there is no ground truth"
+    if not folder.is_dir():
+        raise InputError(f"dataset.folder.masks: the folder {folder} does not exist: {remedy}")
+    if not any(record.mask for record in records):
+        raise InputError(
+            f"dataset.folder.masks: {folder} has a mask for none of the images: {remedy}"
+        )

@@ -41,6 +41,13 @@ class LabelTable:
     class_columns: bool = False
 
 
+def configured_file(path, key, remedy):
+    """`path` if it is there; else InputError with the configuration key that names it."""
+    if not path.exists():
+        raise InputError(f"{key}: {path} does not exist: {remedy}")
+    return path
+
+
 def read_label_csv(path):
     """Read a label CSV: `image_id`, a 0/1 column per class or `labels` (a;b), maybe `split`.
 
@@ -70,10 +77,10 @@ def read_lines(path):
     try:
         with open(path, encoding="utf-8-sig") as file:
             lines = [(number, line.strip()) for number, line in enumerate(file, 1)]
-    except FileNotFoundError:
-        raise InputError(f"image list {path} does not exist") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"image list {path} cannot be read: {error}") from error
+        raise InputError(
+            f"image list {path} cannot be read ({error}): save it as a UTF-8 text file"
+        ) from error
     return [(number, line) for number, line in lines if line]
 
 
@@ -90,7 +97,8 @@ def read_cls_labels(path, class_names):
         values = np.asarray(vector)
         if values.shape != (len(class_names),) or not np.isin(values, (0, 1)).all():
             raise InputError(
-                f"{path}: the labels of {image_id} are not {len(class_names)} zeros and ones"
+                f"{path}: the labels of {image_id} are not {len(class_names)} zeros and ones: use a"
+                " file that was made for these classes"
             )
         labels[image_id] = tuple(n for n, v in zip(class_names, values, strict=True) if v)
     return LabelTable(tuple(class_names), labels)
@@ -105,7 +113,9 @@ def read_annotation(path, class_names):
     names = set(_object_names(path))
     unknown = names.difference(class_names)
     if unknown:
-        raise InputError(f"{path}: {listed(sorted(unknown))} is not a class of the data set")
+        raise InputError(
+            f"{path}: {listed(sorted(unknown))} is not a class of the data set: correct the name"
+        )
     return tuple(name for name in class_names if name in names)
 
 
@@ -115,15 +125,18 @@ def _csv_rows(path):
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, strict=True)
             lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
-    except FileNotFoundError:
-        raise InputError(f"label file {path} does not exist") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} cannot be read as a UTF-8 CSV file: {error}") from error
+        raise InputError(
+            f"label file {path} cannot be read ({error}): save it as a UTF-8 CSV file"
+        ) from error
     header = lines[0][1] if lines else []
     _check_header(header, path)
     for line, row in lines[1:]:
         if len(row) != len(header):
-            raise InputError(f"{path}, line {line}: {len(row)} cells under {len(header)} columns")
+            raise InputError(
+                f"{path}, line {line}: {len(row)} cells under {len(header)} columns: write one cell"
+                " a column"
+            )
     return header, [(line, dict(zip(header, row, strict=True))) for line, row in lines[1:]]
 
 
@@ -137,7 +150,7 @@ def _check_header(header, path):
     if repeated:
         raise InputError(f"{path}: the column {listed(repeated)} is there twice: keep one")
     if "" in header:
-        raise InputError(f"{path}: a column has no name")
+        raise InputError(f"{path}: a column has no name: name or remove it")
 
 
 def _labels_of_columns(row, columns, where):
@@ -150,13 +163,13 @@ def _labels_of_columns(row, columns, where):
 def _labels_of_list(row, _columns, where):
     names = [name.strip() for name in row["labels"].split(";") if name.strip()]
     if len(set(names)) != len(names):
-        raise InputError(f"{where}: a class is named twice in {row['labels']!r}")
+        raise InputError(f"{where}: a class is named twice in {row['labels']!r}: keep one")
     return tuple(names)
 
 
 def _checked_split(split, where):
     if split not in SPLITS:
-        raise InputError(f"{where}: split {split!r} is none of {', '.join(SPLITS)}")
+        raise InputError(f"{where}: split {split!r} is unknown: write one of {', '.join(SPLITS)}")
     return split
 
 
@@ -165,14 +178,16 @@ def _pickled_dict(path):
         with open(path, "rb") as file:
             content = _pickle_of_npy(file)
         value = _NumpyUnpickler(io.BytesIO(content), encoding="latin1").load()
-    except FileNotFoundError:
-        raise InputError(f"label file {path} does not exist") from None
     # A damaged pickle can raise nearly anything.
     except Exception as error:
-        raise InputError(f"{path} cannot be read as cls_labels.npy: {error}") from error
+        raise InputError(
+            f"label file {path} cannot be read as cls_labels.npy ({error}): use another file"
+        ) from error
     value = value.item() if isinstance(value, np.ndarray) and value.shape == () else value
     if not isinstance(value, dict):
-        raise InputError(f"{path} does not hold a dict of labels by image id")
+        raise InputError(
+            f"{path} does not hold a dict of labels by image id: use a file like cls_labels.npy"
+        )
     return value
 
 
@@ -216,7 +231,7 @@ def _id_of_key(key, path):
         return f"{key // 10**6:04d}_{key % 10**6:06d}"
     if isinstance(key, str):
         return str(key)
-    raise InputError(f"{path}: {key!r} is not an image id")
+    raise InputError(f"{path}: {key!r} is not an image id: use texts such as 2007_000032")
 
 
 def _object_names(path):
@@ -236,7 +251,9 @@ def _object_names(path):
             names[-1] += data
 
     def doctype(*_):
-        raise InputError(f"{path} declares a document type, which VOC's files never do")
+        raise InputError(
+            f"annotation {path} declares a document type, which VOC's files never do: remove it"
+        )
 
     parser = expat.ParserCreate()
     parser.StartElementHandler, parser.EndElementHandler = start, end
@@ -244,8 +261,8 @@ def _object_names(path):
     try:
         with open(path, "rb") as file:
             parser.ParseFile(file)
-    except FileNotFoundError:
-        raise InputError(f"annotation {path} does not exist") from None
     except (OSError, expat.ExpatError) as error:
-        raise InputError(f"annotation {path} is not readable XML: {error}") from error
+        raise InputError(
+            f"annotation {path} is not readable XML ({error}): replace the file"
+        ) from error
     return [name.strip() for name in names]

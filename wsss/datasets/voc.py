@@ -5,7 +5,13 @@ from functools import partial
 from pathlib import PurePosixPath
 
 from wsss.datasets.index import DatasetIndex, ImageRecord, check_id, measured
-from wsss.datasets.labels import read_annotation, read_cls_labels, read_label_csv, read_lines
+from wsss.datasets.labels import (
+    configured_file,
+    read_annotation,
+    read_cls_labels,
+    read_label_csv,
+    read_lines,
+)
 from wsss.errors import InputError, listed
 
 CLASSES = (
@@ -75,7 +81,10 @@ def _id_of_line(words, where):
 
 
 def _listed_ids(devkit, voc, key):
-    return read_list(devkit / voc[key]) if voc.get(key) else []
+    if not voc.get(key):
+        return []
+    remedy = "put the list there or name another"
+    return read_list(configured_file(devkit / voc[key], f"dataset.voc.{key}", remedy))
 
 
 def _chosen_classes(names):
@@ -90,20 +99,29 @@ def _labels(root, devkit, source, ids):
     if source == "annotations":
         folder = devkit / "Annotations"
         if not folder.is_dir():
-            raise InputError(f"dataset.voc.labels: the folder {folder} does not exist")
+            raise InputError(
+                f"dataset.voc.labels: the folder {folder} does not exist: put VOC's annotations"
+                " there, or name a .csv or .npy file below dataset.root"
+            )
         read = partial(read_annotation, class_names=CLASSES)
         files = {i: folder / f"{i}.xml" for split in ids.values() for i in split}
         return {image_id: read(file) for image_id, file in files.items() if file.is_file()}
     path = root / source
+    if path.suffix not in (".csv", ".npy"):
+        raise InputError(
+            f"dataset.voc.labels: {source} is neither a .csv, an .npy nor 'annotations'"
+        )
+    remedy = "put it there, or set dataset.voc.labels: annotations to take labels from VOC's XML"
+    configured_file(path, "dataset.voc.labels", remedy)
     if path.suffix == ".npy":
         return read_cls_labels(path, CLASSES).labels
-    if path.suffix == ".csv":
-        table = read_label_csv(path)
-        unknown = [name for name in table.classes if name not in CLASSES]
-        if unknown:
-            raise InputError(f"{path}: {listed(unknown)} is not a class of VOC")
-        return table.labels
-    raise InputError(f"dataset.voc.labels: {source} is neither a .csv, an .npy nor 'annotations'")
+    table = read_label_csv(path)
+    unknown = [name for name in table.classes if name not in CLASSES]
+    if unknown:
+        raise InputError(
+            f"{path}: {listed(unknown)} is not a class of VOC: correct the name or leave it out"
+        )
+    return table.labels
 
 
 def _check_labels(ids, labels, subset, where):
@@ -111,7 +129,10 @@ def _check_labels(ids, labels, subset, where):
     needed = ids["train"] + (ids["val"] if subset else [])
     missing = [image_id for image_id in needed if image_id not in labels]
     if missing:
-        raise InputError(f"dataset.voc.labels: {where} has no labels for {listed(missing)}")
+        raise InputError(
+            f"dataset.voc.labels: {where} has no labels for {listed(missing)}: add them or take the"
+            " images off the list"
+        )
     empty = [image_id for image_id in ids["train"] if not labels[image_id]]
     if empty:
         raise InputError(
