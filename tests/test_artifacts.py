@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
+from wsss import artifacts
 from wsss.artifacts import ArtifactReader, ArtifactWriter
 from wsss.errors import InputError
 
@@ -92,6 +94,33 @@ def test_header_holds_identity_and_provenance(tmp_path):
     assert header["parameters"] == PARAMETERS
     assert header["sources"] == {"model": "99ff"}
     assert header["versions"]["h5py"] == h5py.__version__
+
+
+def test_versions_of_all_that_decides_values_are_recorded(tmp_path):
+    path = write(tmp_path / "cams.h5")
+    versions = ArtifactReader(path, "cams").headers[path]["versions"]
+    assert {"torch", "opencv-python-headless", "pydensecrf2", "numpy"} <= set(versions)
+    assert versions == {name: metadata.version(name) for name in artifacts.PACKAGES}
+
+
+def test_versions_cost_no_import_of_torch():
+    program = (
+        "import sys; from wsss.artifacts import _versions; "
+        "print('torch' in _versions(), 'torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["True", "False"]
+
+
+def test_versions_are_provenance_and_a_missing_package_is_left_out(tmp_path, monkeypatch):
+    reference = digest(write(tmp_path / "1.h5"))
+    monkeypatch.setattr(artifacts, "PACKAGES", ("numpy", "no-such-package"))
+    path = write(tmp_path / "2.h5")
+    versions = ArtifactReader(path, "cams").headers[path]["versions"]
+    assert versions == {"numpy": np.__version__}
+    assert digest(path) == reference
 
 
 def test_layout_on_disk(tmp_path):

@@ -1,12 +1,17 @@
 """Checkpoints: networks come back; what is foreign, damaged or malicious is refused."""
 
+import json
 import os
 import pickle
 
+import numpy as np
 import pytest
 import torch
+from test_batches import map_index
 
 from model.auxsegnet import AuxSegNet
+from workflow_scripts import train_stage
+from wsss.artifacts import ArtifactReader, ArtifactWriter
 from wsss.checkpoint import (
     load_network,
     load_shared_weights,
@@ -15,6 +20,7 @@ from wsss.checkpoint import (
     save_checkpoint,
     state_digest,
 )
+from wsss.datasets.index import write_dataset
 from wsss.errors import InputError
 
 WHO = {"dataset": "zoo", "index_digest": "12ab", "seed": 3, "stage": 1}
@@ -68,6 +74,57 @@ def test_saving_returns_the_digest_of_the_file(build, tmp_path):
     network, arguments = build()
     digest = save_checkpoint(tmp_path / "model.pt", network, arguments, WHO, {})
     assert digest == state_digest(read_checkpoint(tmp_path / "model.pt")["model"])
+
+
+def test_sources_are_kept_and_no_part_of_the_digest(build, tmp_path):
+    network, arguments = build()
+    path, sources = tmp_path / "model.pt", {"weights/tiny.pth": "77aa"}
+    digest = save_checkpoint(path, network, arguments, WHO, {}, sources=sources)
+    assert read_checkpoint(path)["sources"] == sources
+    assert save_checkpoint(tmp_path / "other.pt", network, arguments, WHO, {}) == digest
+
+
+def test_checkpoint_from_before_sources_were_recorded_is_loaded(saved, build, tmp_path):
+    path, network = saved()
+    content = torch.load(path, weights_only=True)
+    del content["sources"]
+    torch.save(content, tmp_path / "old.pt")
+    loaded, _ = load_network(tmp_path / "old.pt", torch.device("cpu"), **WHO)
+    checkpoint = load_shared_weights(build(seed=1)[0], tmp_path / "old.pt", **WHO)
+    assert state_digest(loaded.state_dict()) == state_digest(network.state_dict())
+    assert checkpoint["digest"] == content["digest"]
+
+
+def test_a_stage_records_the_model_and_the_pseudo_labels_that_it_learnt_from(
+    saved, tmp_path, monkeypatch
+):
+    """With a training of no steps; test_training.py has the steps."""
+    monkeypatch.setattr(train_stage, "train", lambda *_, **__: ([{"loss": 0.0}], lambda: None))
+    index = map_index(tmp_path, 1)
+    write_dataset(index, tmp_path / "zoo")
+    data = {"dataset": "zoo", "index_digest": index.digest, "classes": list(index.classes)}
+    start, _ = saved("start.pt", data | {"seed": 3}, num_classes=len(index.classes))
+    labels, output = tmp_path / "labels.h5", tmp_path / "model.pt"
+    who = data | {"variant": "auxsegnet", "seed": 3, "stage": 0}
+    with ArtifactWriter(
+        labels, "pseudo_labels", identity=who, parameters={}, sources={}, expected=["x"]
+    ) as writer:
+        writer.write("x", np.zeros((4, 6), np.uint8))
+    settings = {
+        "backbone": {"name": "tiny", "output_stride": 8},
+        "network": {"decoder_channels": 4},
+        "stage": {"learning_rate": 0.1, "later_learning_rate": None},
+        "images": {"long_side": None},
+    }
+    given = {"--settings": json.dumps(settings), "--data": tmp_path / "zoo"}
+    given |= {"--variant": "auxsegnet", "--seed": 3, "--stage": 0, "--device": "cpu"}
+    given |= {"--pseudo-labels": labels, "--model": start}
+    given |= {"--output": output, "--log-csv": tmp_path / "log.csv"}
+    train_stage.main([str(part) for pair in given.items() for part in pair])
+    assert read_checkpoint(output, **who)["sources"] == {
+        str(start): read_checkpoint(start)["digest"],
+        **ArtifactReader(labels, "pseudo_labels").sources,
+    }
 
 
 def test_failed_save_leaves_nothing(build, tmp_path):

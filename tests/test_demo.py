@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from wsss.configuration import read_schema, schema_defaults
 from wsss.datasets.demo import build
 from wsss.datasets.demo_drawing import _photograph, render
 from wsss.datasets.demo_material import CLASSES, GLYPHS, SOURCES
@@ -17,7 +18,7 @@ from wsss.errors import InputError
 from wsss.saliency import create_source
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-FULL = {"train_images": 160, "val_images": 48, "size": [224, 176], "seed": 0}
+FULL = schema_defaults(read_schema())["dataset"]["demo"]  # what `make demo` draws
 SMALL = {"train_images": 16, "val_images": 6, "size": [224, 176], "seed": 3}
 
 
@@ -156,7 +157,7 @@ def test_saliency_is_as_good_as_on_photographs():
         image, mask = render(composition)
         salient = source.predict(None, image) > 127
         overlaps.append((salient & (mask > 0)).sum() / (salient | (mask > 0)).sum())
-    assert 0.55 < np.mean(overlaps) < 0.85
+    assert 0.6 < np.mean(overlaps) < 0.8, np.mean(overlaps)
 
 
 def _names(composition):

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import h5py
@@ -83,6 +84,21 @@ def look(capsys, *arguments):
     return capsys.readouterr().out
 
 
+def row_of(text, start):
+    """The one line that starts so, with single spaces."""
+    (row,) = [line for line in text.splitlines() if line.startswith(start)]
+    return " ".join(row.split())
+
+
+def saliency_of(path, ids):
+    with ArtifactWriter(
+        path, "saliency", identity={}, parameters={}, sources={}, expected=ids
+    ) as writer:
+        for image_id in ids:
+            writer.write(image_id, np.zeros((2, 3), np.uint8))
+    return path
+
+
 def refused(*arguments):
     """The one line that the command ends with."""
     done = subprocess.run(
@@ -120,6 +136,7 @@ def test_a_file_says_what_it_is_and_holds(results, capsys):
         assert part in text
     row = next(line for line in text.splitlines() if line.startswith("cams  "))
     assert " ".join(row.split()) == "cams float16 2 x 6 x 8 0.25 .. 0.75"
+    assert f"torch {metadata.version('torch')}" in row_of(text, "versions")
 
 
 def test_an_image_says_what_its_cams_hold(results, capsys):
@@ -181,6 +198,16 @@ def test_a_checkpoint_says_what_it_is(tmp_path, capsys):
     text = look(capsys, tmp_path / "model.pt")
     for part in ("resnet38", "tiny", "epochs", "89ab", "2,002 in 2 tensors"):
         assert part in text
+    assert row_of(text, "made from") == "made from not recorded"  # as files of old have it
+    torch.save(content | {"sources": {"classifier/model.pt": "45cd"}}, tmp_path / "model.pt")
+    text = look(capsys, tmp_path / "model.pt")
+    assert row_of(text, "made from") == "made from classifier/model.pt 45cd"
+
+
+def test_ids_are_listed_one_a_line_and_nothing_else(tmp_path, capsys):
+    ids = [f"im{number}" for number in range(9)]
+    assert look(capsys, saliency_of(tmp_path / "a.h5", ids), "--ids").splitlines() == ids
+    assert look(capsys, saliency_of(tmp_path / "none.h5", []), "--ids") == ""
 
 
 # --- pictures ------------------------------------------------------------------------------------
@@ -253,6 +280,13 @@ def test_pictures_need_an_id_and_a_folder(results, tmp_path):
     assert "does not exist" in refused(path, "train_0001", "--png", tmp_path / "no" / "out.png")
     assert ".png or .jpg" in refused(path, "train_0001", "--png", tmp_path / "out.gif")
     assert not list(tmp_path.glob("*out*"))
+
+
+def test_a_list_of_ids_is_of_an_artifact_and_alone(results, tmp_path):
+    path = results / "cams" / "shard0.h5"
+    for more in (["train_0001"], ["--png", tmp_path / "out.png"]):
+        assert "leave ID and --png out" in refused(path, *more, "--ids")
+    assert "holds no images" in refused(tmp_path / "model.pt", "--ids")
 
 
 def test_files_that_cannot_be_read_are_refused(results, tmp_path):

@@ -2,6 +2,7 @@
 
 Without ID: what the file is, what it was made with and from, and what its arrays hold.
 With ID: the arrays of that image; with --png, a picture of the image and its maps.
+With --ids: every image id, one a line.
 
   python -m workflow_scripts.inspect_artifact results/demo/classifier/seed0/cams/shard0.h5
   python -m workflow_scripts.inspect_artifact FILE train_0007 --png train_0007.png
@@ -76,6 +77,7 @@ def _parse(argv):
     )
     made.add_argument("file", help="an artifact (.h5) or a checkpoint (model.pt)")
     made.add_argument("id", nargs="?", help="an image id")
+    made.add_argument("--ids", action="store_true", help="list every image id, and nothing else")
     made.add_argument("--png", help="draw the image with its maps to this file")
     made.add_argument("--data", help="folder with index.csv; default: the nearest above the file")
     made.add_argument("--root", help="folder of the photographs, if they have moved")
@@ -85,8 +87,10 @@ def _parse(argv):
 def _check_arguments(args):
     if Path(args.file).is_dir():
         raise InputError(f"{args.file}: a folder; name a file in it, e.g. shard0.h5")
-    if args.id and _is_checkpoint(args.file):
-        raise InputError(f"{args.file}: a checkpoint holds no images; leave the id out")
+    if (args.id or args.ids) and _is_checkpoint(args.file):
+        raise InputError(f"{args.file}: a checkpoint holds no images; leave ID and --ids out")
+    if args.ids and (args.id or args.png):
+        raise InputError("--ids lists every image, and nothing else: leave ID and --png out")
     if args.png and not args.id:
         raise InputError("--png draws one image: give its id after the file")
     if args.png and not Path(args.png).absolute().parent.is_dir():
@@ -102,6 +106,8 @@ def look(args):
     if _is_checkpoint(args.file):
         return describe_checkpoint(args.file), None
     artifact = Artifact(args.file)
+    if args.ids:
+        return list(artifact.ids), None
     if args.id is None:
         return describe_artifact(artifact, args.file), None
     text = describe_image(artifact, args.id)
@@ -114,11 +120,11 @@ def look(args):
 
 def print_quietly(lines):
     """Print lines without control characters; a reader that stops early (head) is no error."""
-    text = "\n".join(lines)
+    text = "".join(f"{line}\n" for line in lines)
     text = "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
     encoding = sys.stdout.encoding or "utf-8"
     try:
-        print(text.encode(encoding, "replace").decode(encoding), flush=True)
+        print(text.encode(encoding, "replace").decode(encoding), end="", flush=True)
     except BrokenPipeError:
         # Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -42,10 +42,12 @@ def main(argv=None):
         long_side=args.settings["images"]["long_side"],
         output=args.output,
         key=run_key(args.settings, who, start["digest"], labels.sources, str(device)),
+        section="stage",
         pseudo_labels=labels,
     )
     write_log(args.log_csv, rows)
-    save_checkpoint(args.output, network, network_args, who, args.settings)
+    sources = {args.model: start["digest"], **labels.sources}
+    save_checkpoint(args.output, network, network_args, who, args.settings, sources=sources)
     clean_up()
 
 

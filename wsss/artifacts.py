@@ -8,7 +8,9 @@ A file appears under its name only when it is whole and checked; afterwards it i
 import hashlib
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import h5py
@@ -20,6 +22,8 @@ from wsss.files import atomic_path
 SCHEMA_VERSION = 1
 # Identity: what a reader compares. The rest of the root attributes is provenance.
 IDENTITY_KEYS = ("dataset", "index_digest", "classes", "variant", "seed", "stage", "split")
+# What decides values, by the names of requirements.lock.
+PACKAGES = ("h5py", "numpy", "opencv-python-headless", "pillow", "pydensecrf2", "torch")
 
 
 @dataclass(frozen=True)
@@ -279,4 +283,9 @@ def _json(value):
 
 
 def _versions():
-    return {"h5py": h5py.__version__, "numpy": np.__version__}
+    """Versions of the installed `PACKAGES`; none is imported for it, torch takes seconds."""
+    found = {}
+    for name in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found

@@ -21,8 +21,17 @@ def network_arguments(num_classes, backbone, network):
     }
 
 
-def save_checkpoint(path, network, arguments, identity, parameters):
-    """Write weights, the arguments of `AuxSegNet`, identity and settings; returns the digest."""
+def save_checkpoint(path, network, arguments, identity, parameters, *, sources=None):
+    """Write weights with all that is known about them; returns the digest of the weights.
+
+    Args:
+        path: where the file will lie.
+        network: `AuxSegNet`.
+        arguments: it was built with these.
+        identity: as of an artifact: values for some of `IDENTITY_KEYS`.
+        parameters: settings it was trained with.
+        sources: name -> digest of what it was trained from.
+    """
     state = {
         name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
     }
@@ -34,6 +43,7 @@ def save_checkpoint(path, network, arguments, identity, parameters):
                 "arguments": arguments,
                 "identity": identity,
                 "parameters": parameters,
+                "sources": sources or {},
                 "digest": digest,
                 "model": state,
             },

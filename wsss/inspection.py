@@ -164,6 +164,7 @@ def describe_checkpoint(path):
         *_identity_lines(checkpoint["identity"]),
         *_mapping_lines("network", checkpoint["arguments"]),
         *_mapping_lines("settings", checkpoint["parameters"]),
+        *_mapping_lines("made from", checkpoint.get("sources"), empty="not recorded"),
         _line("weights", f"{sum(t.numel() for t in state.values()):,} in {len(state)} tensors"),
     ]
 
@@ -172,10 +173,10 @@ def _line(name, value):
     return f"{name:<15} {value}"
 
 
-def _mapping_lines(name, mapping):
+def _mapping_lines(name, mapping, empty="none"):
     """A line per entry; nested sections stay JSON."""
     if not mapping:
-        return [_line(name, "none")]
+        return [_line(name, empty)]
     width = max(map(len, mapping))
     texts = [
         f"{key:<{width}}  {value if isinstance(value, str) else json.dumps(value)}"
