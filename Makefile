@@ -14,7 +14,7 @@ BIN := .venv/bin
 help:
 	@echo "make setup   create .venv from requirements.lock and fetch the weights"
 	@echo "make demo    run the embedded default to results/demo"
-	@echo "make demo-seeds  three data seeds, to docs/results/demo_seeds.csv (half an hour)"
+	@echo "make demo-seeds  three data seeds, to docs/results/demo_seeds.csv (a quarter of an hour)"
 	@echo "make check   look at data, weights, device and disk before a run (CONFIG=...)"
 	@echo "make test    lint and tests"
 	@echo "make clean   remove results/demo (other results and .venv stay)"
@@ -36,7 +36,7 @@ demo: setup
 	@cut -d, -f1,2,4,6,8,10,12 results/demo/auxsegnet/summary.csv
 	@echo "pictures: results/demo/figures"
 
-# Evidence, half an hour: the demo from three data seeds, and the mean of their scores.
+# Evidence, a quarter of an hour: the demo from three data seeds, and the mean of their scores.
 DEMO_SEEDS := demo demo-seed1 demo-seed2
 TABLES = $(foreach s,0 1 2,$(foreach d,$(DEMO_SEEDS),results/$d/auxsegnet/seed0/stage$s/evaluation/$(1).csv))
 demo-seeds: demo
