@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import grimp
@@ -464,8 +465,9 @@ def killed(workspace, target, module):
             assert run.poll() is None and time.monotonic() < deadline, "the job never wrote"
             time.sleep(0.005)
         for process in psutil.Process(run.pid).children(recursive=True):
-            if module in process.cmdline() and "python" in process.name():
-                process.kill()
+            with suppress(psutil.NoSuchProcess):  # one that ended with another
+                if module in process.cmdline() and "python" in process.name():
+                    process.kill()
         return run.wait()
 
 
