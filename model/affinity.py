@@ -22,6 +22,11 @@ def untokens(values, like):
     return values.transpose(1, 2).unflatten(2, like.shape[-2:])
 
 
+def at_least_float32(maps):
+    """The maps in float32, or as they are in double precision: never less for an affinity."""
+    return maps if maps.dtype == torch.float64 else maps.float()
+
+
 def apply_affinity(affinity, maps):
     """Propagate maps (B, K, h, w) by an affinity: a tensor (B, N, N) or a `BlockAffinity`."""
     if isinstance(affinity, BlockAffinity):
@@ -48,8 +53,9 @@ class Attention(nn.Module):
         self.phi.load_state_dict(self.theta.state_dict())
 
     def forward(self, features):
-        """Features (B, D, h, w) -> queries and keys, each (B, N, D), float32."""
-        return tokens(self.theta(features)).float(), tokens(self.phi(features)).float()
+        """Features (B, D, h, w) -> queries and keys, each (B, N, D), at least float32."""
+        queries, keys = tokens(self.theta(features)), tokens(self.phi(features))
+        return at_least_float32(queries), at_least_float32(keys)
 
 
 def affinity_rows(queries, keys, start=0, stop=None):

@@ -17,6 +17,7 @@ from model.affinity import (
     CrossTaskAttention,
     affinity_rows,
     apply_affinity,
+    at_least_float32,
     attend,
     tokens,
     untokens,
@@ -183,7 +184,7 @@ class AuxSegNet(nn.Module):
         That is the task's affinity itself, or its (queries, keys) where it is never held whole.
         """
         queries, keys = getattr(self, f"{task}_att")(features)
-        values = tokens(getattr(self, f"{task}_g")(features)).float()
+        values = at_least_float32(tokens(getattr(self, f"{task}_g")(features)))
         with torch.autocast(features.device.type, enabled=False):
             if affinity == "full":
                 source = affinity_rows(queries, keys)
@@ -208,13 +209,14 @@ class AuxSegNet(nn.Module):
             return ordered[0] if cross is None else cross.merge(*ordered)
 
     def _refine(self, task, logits, matrix, probabilities):
-        """Refine a prediction by the affinity (paper, equations 6-7), in float32."""
+        """Refine a prediction by the affinity (paper, equations 6-7), in float32 at least."""
         if matrix is None or task not in self.refined:
             return None
         with torch.autocast(logits.device.type, enabled=False):
+            logits = at_least_float32(logits)
             if not self.recipe.refine_probabilities:
-                return apply_affinity(matrix, logits.float())
-            probability = probabilities(logits.float())
+                return apply_affinity(matrix, logits)
+            probability = probabilities(logits)
             ones = torch.ones_like(probability[:, :1])
             summed = apply_affinity(matrix, torch.cat([probability, ones], dim=1))
             return summed[:, :-1] / summed[:, -1:]

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 import torch
 
+from model.backbones.resnet38 import ResNet38
 from model.mxnet_params import is_mxnet_params, read_mxnet_params
+from model.recipes import RECIPES
 
 WRAPPERS = ("state_dict", "model")
 COUNTER = "num_batches_tracked"
@@ -52,21 +54,21 @@ class WeightsReport:
     Attributes:
         path: the file.
         loaded: names in the network that now hold values of the file.
-        ignored: names in the file that the network does not use.
-        initial: names in the network that keep their initial values.
+        missing: names in the network that the file has nothing for; they keep their values.
+        unused: names in the file that the network has no place for.
     """
 
     path: str
     loaded: tuple[str, ...]
-    ignored: tuple[str, ...]
-    initial: tuple[str, ...]
+    missing: tuple[str, ...]
+    unused: tuple[str, ...]
 
     def __str__(self):
         line = f"{self.path}: {len(self.loaded)} loaded"
-        if self.ignored:
-            line += f"; ignored {_listed(self.ignored)}"
-        if self.initial:
-            line += f"; left at initialisation {_listed(self.initial)}"
+        if self.missing:
+            line += f"; missing, so left as initialised: {_listed(self.missing)}"
+        if self.unused:
+            line += f"; unused: {_listed(self.unused)}"
         return line
 
 
@@ -106,9 +108,49 @@ def load_weights(model, path, *, new_classes=False):
     return WeightsReport(
         path=str(path),
         loaded=tuple(found),
-        ignored=tuple(sorted(names[name] for name in names.keys() - found.keys())),
-        initial=tuple(name for name in target if name not in found),
+        missing=tuple(name for name in target if name not in found),
+        unused=tuple(sorted(names[name] for name in names.keys() - found.keys())),
     )
+
+
+def released_state(network):
+    """State dict of a network under the names of the released code, which can load it strictly.
+
+    A classifier alone has the names of PSA's. The two attention blocks of the released network
+    (network/non_local.py of xulianuwa/AuxSegNet) own a `g` and a `W_z` that its forward pass
+    never calls; they are filled in, with zeros where the released code starts with zeros.
+
+    Raises `ValueError` for a network that the released code has no counterpart of: another
+    backbone than ResNet38, the decoder of recipe `paper`, or some of the branches only.
+    """
+    if not isinstance(network.backbone, ResNet38):
+        raise ValueError("only networks with the backbone resnet38 have released names")
+    state = {name.removeprefix("backbone."): value for name, value in network.state_dict().items()}
+    if network.branches == {"cls"}:
+        return state
+    if network.branches != {"cls", "seg", "sal"} or network.refined != ("seg", "sal"):
+        raise ValueError("the released network has all branches and both affinities")
+    if network.recipe != RECIPES["official"]:
+        raise ValueError("the released code has no decoder as in recipe paper, only official")
+    for task in ("seg", "sal"):
+        state |= _idle_layers(f"{task}_att", state[f"{task}_att.theta.weight"])
+    return state
+
+
+def _idle_layers(block, theta):
+    """What a released attention block holds beside theta and phi; `theta` is (D, D, 1, 1)."""
+    zeros = torch.zeros(theta.shape[0], dtype=theta.dtype)
+    return {
+        f"{block}.g.weight": torch.zeros_like(theta),
+        f"{block}.g.bias": zeros.clone(),
+        f"{block}.W_z.0.weight": torch.zeros_like(theta),
+        f"{block}.W_z.0.bias": zeros.clone(),
+        f"{block}.W_z.1.weight": zeros.clone(),
+        f"{block}.W_z.1.bias": zeros.clone(),
+        f"{block}.W_z.1.running_mean": zeros.clone(),
+        f"{block}.W_z.1.running_var": torch.ones_like(zeros),
+        f"{block}.W_z.1.num_batches_tracked": torch.tensor(0),
+    }
 
 
 def read_state(path):

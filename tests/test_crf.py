@@ -3,11 +3,19 @@
 import math
 
 import numpy as np
+import pydensecrf.densecrf as densecrf
 import pytest
 from pydensecrf.utils import unary_from_softmax
 
 import wsss.crf
-from wsss.crf import dense_crf, label_crf, saliency_crf, saliency_unary
+from wsss.crf import (
+    SALIENCY_CRF,
+    SEGMENTATION_CRF,
+    dense_crf,
+    refine_saliency,
+    refine_segmentation,
+    saliency_unary,
+)
 
 # FIELD: the paper's CRF_d, and the test CRF of DeepLab.
 SALIENCY = {
@@ -73,7 +81,7 @@ def mean_distance(settings, reference_settings, cases=8):
         rng = np.random.default_rng(seed)
         image, unary = two_colours(rng), random_unary(rng)
         reference = mean_field(image, unary, reference_settings)
-        distances.append(np.abs(dense_crf(image, unary, settings) - reference).mean())
+        distances.append(np.abs(dense_crf(image, unary, **settings) - reference).mean())
     return np.mean(distances)
 
 
@@ -104,14 +112,14 @@ def test_ten_weak_updates_equal_mean_field():
 def test_without_iterations_it_is_the_softmax():
     rng = np.random.default_rng(0)
     unary = random_unary(rng, labels=4)
-    marginals = dense_crf(two_colours(rng), unary, TEST | {"iterations": 0})
+    marginals = dense_crf(two_colours(rng), unary, **(TEST | {"iterations": 0}))
     assert marginals.shape == (4, 6, 7) and marginals.dtype == np.float32
     np.testing.assert_allclose(marginals, softmax(-unary), atol=1e-6)
 
 
 def test_marginals_sum_to_one():
     rng = np.random.default_rng(0)
-    marginals = dense_crf(two_colours(rng), random_unary(rng), TEST)
+    marginals = dense_crf(two_colours(rng), random_unary(rng), **TEST)
     np.testing.assert_allclose(marginals.sum(axis=0), 1, atol=1e-5)
 
 
@@ -143,27 +151,64 @@ def iou(found, truth):
 def test_saliency_crf_gives_the_foreground_and_cleans_it():
     image, truth, noisy = noisy_photograph()
     assert iou(noisy > 0.5, truth) < 0.7
-    cleaned = saliency_crf(image, noisy, SALIENCY)
+    cleaned = refine_saliency(image, noisy, **SALIENCY)
     assert cleaned.shape == truth.shape
     assert iou(cleaned > 0.5, truth) > 0.95
 
 
-def test_label_crf_cleans_the_right_class():
+def test_segmentation_crf_cleans_the_right_class():
     image, truth, noisy = noisy_photograph()
     probabilities = np.stack([1 - noisy, np.zeros_like(noisy), noisy])
-    labels = label_crf(image, probabilities, TEST).argmax(axis=0)
+    labels = refine_segmentation(image, probabilities, **TEST).argmax(axis=0)
     assert iou(labels == 2, truth) > 0.98
     assert iou(labels == 0, ~truth) > 0.98
 
 
 def test_unary_of_the_test_crf_is_that_of_the_library(monkeypatch):
     seen = []
-    monkeypatch.setattr(wsss.crf, "dense_crf", lambda image, unary, settings: seen.append(unary))
+    monkeypatch.setattr(wsss.crf, "dense_crf", lambda image, unary, **_: seen.append(unary))
     probabilities = np.random.default_rng(0).dirichlet(np.ones(3), (4, 5)).transpose(2, 0, 1)
     probabilities[0, :2] = 0.0
-    label_crf(None, probabilities.astype(np.float32), TEST)
+    refine_segmentation(np.zeros((4, 5, 3), np.uint8), probabilities)
     assert seen[0].dtype == np.float32
     np.testing.assert_allclose(
         seen[0].reshape(3, -1), unary_from_softmax(probabilities), rtol=1e-5, atol=1e-6
     )
     assert seen[0].max() == pytest.approx(-math.log(1e-5))
+
+
+def test_defaults_are_those_of_the_field():
+    image, _, noisy = noisy_photograph()
+    two = np.stack([1 - noisy, noisy])
+    assert np.array_equal(refine_saliency(image, noisy), refine_saliency(image, noisy, **SALIENCY))
+    assert np.array_equal(refine_segmentation(image, two), refine_segmentation(image, two, **TEST))
+    assert (SALIENCY_CRF, SEGMENTATION_CRF) == (SALIENCY, TEST)
+
+
+def test_unknown_settings_are_refused():
+    image, _, noisy = noisy_photograph()
+    with pytest.raises(TypeError, match="sigma"):
+        refine_saliency(image, noisy, sigma=3)
+
+
+def test_no_label_is_left_out():
+    """21 labels, most of them improbable everywhere: the library over all of them."""
+    image, _, noisy = noisy_photograph()
+    rest = np.random.default_rng(1).dirichlet(np.full(19, 0.05), noisy.shape).transpose(2, 0, 1)
+    probabilities = np.concatenate([[0.9 * noisy, 0.9 * (1 - noisy)], 0.1 * rest])
+    probabilities = probabilities.astype(np.float32)
+    field = densecrf.DenseCRF2D(64, 48, 21)
+    field.setUnaryEnergy(unary_from_softmax(probabilities))
+    field.addPairwiseGaussian(sxy=4, compat=3)
+    field.addPairwiseBilateral(sxy=83, srgb=5, rgbim=image, compat=3)
+    expected = np.array(field.inference(10)).reshape(21, 48, 64)
+    marginals = refine_segmentation(image, probabilities)
+    assert marginals.shape == probabilities.shape
+    np.testing.assert_allclose(marginals, expected, atol=1e-4)
+
+
+def test_images_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match=r"uint8 image of \(4, 6, 3\)"):
+        refine_saliency(np.zeros((4, 5, 3), np.uint8), np.zeros((4, 6), np.float32))
+    with pytest.raises(ValueError, match="float64"):
+        refine_segmentation(np.zeros((4, 5, 3)), np.zeros((2, 4, 5), np.float32))

@@ -18,35 +18,35 @@ def random_maps(seed, shape=(37, 53)):
     return truth, np.where(rng.random(shape) < 0.6, truth, guess).astype(np.uint8)
 
 
-def counted(pairs, unlabelled="miss", num_classes=CLASSES):
-    matrix = ConfusionMatrix(num_classes, unlabelled)
+def counted(pairs, ignored="miss", num_classes=CLASSES):
+    matrix = ConfusionMatrix(num_classes, ignored)
     for truth, prediction in pairs:
-        matrix.update(truth, prediction)
+        matrix.update(prediction, truth)
     return matrix
 
 
-@pytest.mark.parametrize("unlabelled", ["miss", "drop", "background"])
-def test_matrix_equals_scikit_learn(unlabelled):
+@pytest.mark.parametrize("ignored", ["miss", "drop", "background"])
+def test_matrix_equals_scikit_learn(ignored):
     pairs = [random_maps(seed) for seed in range(3)]
     truth, prediction = (np.concatenate([p[i].ravel() for p in pairs]) for i in (0, 1))
     truth, prediction = truth[truth != 255], prediction[truth != 255]
     missed = np.bincount(truth[prediction == 255], minlength=CLASSES + 1)
-    if unlabelled == "background":
+    if ignored == "background":
         prediction = np.where(prediction == 255, 0, prediction)
     labels = np.arange(CLASSES + 1)
-    matrix = counted(pairs, unlabelled)
+    matrix = counted(pairs, ignored)
     np.testing.assert_array_equal(matrix.matrix, confusion_matrix(truth, prediction, labels=labels))
-    np.testing.assert_array_equal(matrix.missed, missed if unlabelled == "miss" else 0 * missed)
+    np.testing.assert_array_equal(matrix.missed, missed if ignored == "miss" else 0 * missed)
 
 
-@pytest.mark.parametrize("unlabelled", ["miss", "drop", "background"])
-def test_scores_equal_sets_of_pixels(unlabelled):
+@pytest.mark.parametrize("ignored", ["miss", "drop", "background"])
+def test_scores_equal_sets_of_pixels(ignored):
     truth, prediction = random_maps(7)
-    scores = counted([(truth, prediction)], unlabelled).scores()
+    scores = counted([(truth, prediction)], ignored).scores()
     valid = truth != 255
-    if unlabelled == "drop":
+    if ignored == "drop":
         valid &= prediction != 255
-    if unlabelled == "background":
+    if ignored == "background":
         prediction = np.where(prediction == 255, 0, prediction)
     for c in range(CLASSES + 1):
         present = set(np.flatnonzero(valid & (truth == c)))
@@ -65,8 +65,8 @@ def test_by_hand():
         "drop": ([2 / 3, 1 / 2], [2 / 3, 1 / 2], [2 / 4, 1 / 3]),
         "background": ([3 / 5, 1 / 2], [3 / 4, 1 / 3], [3 / 6, 1 / 4]),
     }
-    for unlabelled, values in expected.items():
-        matrix = counted([(truth, prediction)], unlabelled, num_classes=1)
+    for ignored, values in expected.items():
+        matrix = counted([(truth, prediction)], ignored, num_classes=1)
         for name, value in zip(("precision", "recall", "iou"), values, strict=True):
             np.testing.assert_allclose(matrix.scores()[name], value)
             assert matrix.means()[name] == pytest.approx(np.mean(value))
@@ -113,22 +113,50 @@ def test_values_out_of_range_are_refused(value):
     bad = np.array([[0, value], [255, 1]], np.uint8)
     matrix = ConfusionMatrix(CLASSES)
     with pytest.raises(InputError, match=f"ground truth holds class {value}"):
-        matrix.update(bad, good)
-    with pytest.raises(InputError, match=f"prediction holds class {value}"):
         matrix.update(good, bad)
+    with pytest.raises(InputError, match=f"prediction holds class {value}"):
+        matrix.update(bad, good)
     assert matrix.matrix.sum() == 0
 
 
 def test_negative_values_are_refused():
     with pytest.raises(InputError, match="class -1"):
-        ConfusionMatrix(CLASSES).update(np.array([[-1, 3]]), np.array([[0, 0]]))
+        ConfusionMatrix(CLASSES).update(np.array([[0, 0]]), np.array([[-1, 3]]))
 
 
 def test_shapes_that_differ_are_refused():
-    with pytest.raises(InputError, match=r"\(2, 3\).*\(3, 2\)"):
+    with pytest.raises(InputError, match=r"prediction is \(2, 3\), ground truth \(3, 2\)"):
         ConfusionMatrix(1).update(np.zeros((2, 3), np.uint8), np.zeros((3, 2), np.uint8))
 
 
 def test_unknown_treatment_is_refused():
     with pytest.raises(InputError, match="'guess'"):
         ConfusionMatrix(1, "guess")
+
+
+def test_parts_merge_to_the_whole():
+    pairs = [random_maps(seed) for seed in range(4)]
+    whole = counted(pairs)
+    first, second = counted(pairs[:1]), counted(pairs[1:])
+    total = first + second
+    assert first.matrix.sum() < total.matrix.sum()  # the parts stay as they are
+    first.merge(second)
+    for merged in (first, total):
+        np.testing.assert_array_equal(merged.matrix, whole.matrix)
+        np.testing.assert_array_equal(merged.missed, whole.missed)
+        for name, values in whole.scores().items():
+            np.testing.assert_array_equal(merged.scores()[name], values)
+
+
+def test_scores_have_methods_of_their_own():
+    matrix = counted([random_maps(1)])
+    for name in ("iou", "precision", "recall"):
+        values = getattr(matrix, name)()
+        assert values.shape == (CLASSES + 1,) and values.dtype == np.float64
+        np.testing.assert_array_equal(values, matrix.scores()[name])
+
+
+@pytest.mark.parametrize("other", [ConfusionMatrix(CLASSES + 1), ConfusionMatrix(CLASSES, "drop")])
+def test_matrices_of_other_kinds_do_not_merge(other):
+    with pytest.raises(ValueError, match="do not add up"):
+        ConfusionMatrix(CLASSES).merge(other)

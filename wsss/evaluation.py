@@ -25,7 +25,7 @@ def score(pairs, classes, unlabelled):
     """
     matrix, images = ConfusionMatrix(len(classes), unlabelled), 0
     for truth, prediction in pairs:
-        matrix.update(truth, prediction)
+        matrix.update(prediction, truth)
         images += 1
     names = ["background", *classes]
     scores, means = matrix.scores(), matrix.means()

@@ -9,7 +9,7 @@ import numpy as np
 from wsss.errors import InputError
 
 IGNORE = 255
-UNLABELLED = ("miss", "drop", "background")
+IGNORE_PREDICTION = ("miss", "drop", "background")
 
 
 class ConfusionMatrix:
@@ -17,35 +17,57 @@ class ConfusionMatrix:
 
     Args:
         num_classes: C, object classes without background; the matrix is (C + 1) x (C + 1).
-        unlabelled: what a prediction of 255 counts as. `miss`: an extra class that only misses
-            (lowers recall and IoU, not precision; what the paper's figures fit); `drop`: the
-            pixel is left out; `background`: class 0.
+        ignore_prediction: what a prediction of 255 counts as. `miss`: an extra class that only
+            misses (lowers recall and IoU, not precision; what the paper's figures fit); `drop`:
+            the pixel is left out; `background`: class 0.
     """
 
-    def __init__(self, num_classes, unlabelled="miss"):
-        if unlabelled not in UNLABELLED:
-            raise InputError(f"evaluation.unlabelled: {unlabelled!r} is none of {UNLABELLED}")
+    def __init__(self, num_classes, ignore_prediction="miss"):
+        if ignore_prediction not in IGNORE_PREDICTION:
+            raise InputError(
+                f"evaluation.ignore_prediction: {ignore_prediction!r} is none of"
+                f" {', '.join(IGNORE_PREDICTION)}"
+            )
         self.labels = num_classes + 1
-        self.unlabelled = unlabelled
+        self.ignore_prediction = ignore_prediction
         self._counts = np.zeros((self.labels, self.labels + 1), dtype=np.int64)
 
-    def update(self, truth, prediction):
-        """Add an image; integer arrays of one shape with values 0..C and 255.
+    def update(self, prediction, target):
+        """Add an image: predicted and true class of each pixel.
+
+        Integer arrays of one shape with values 0..C and 255; a target of 255 does not count.
 
         Raises:
             InputError: shapes differ or a value is out of range.
         """
-        if truth.shape != prediction.shape:
-            raise InputError(f"ground truth is {truth.shape}, prediction {prediction.shape}")
-        known = truth != IGNORE
-        truth = truth[known].astype(np.int64)
+        prediction, target = np.asarray(prediction), np.asarray(target)
+        if prediction.shape != target.shape:
+            raise InputError(f"prediction is {prediction.shape}, ground truth {target.shape}")
+        known = target != IGNORE
+        target = target[known].astype(np.int64)
         prediction = prediction[known].astype(np.int64)
         unlabelled = prediction == IGNORE
-        self._check_range(truth, "ground truth")
+        self._check_range(target, "ground truth")
         self._check_range(prediction[~unlabelled], "prediction")
         prediction[unlabelled] = self.labels
-        cells = truth * (self.labels + 1) + prediction
+        cells = target * (self.labels + 1) + prediction
         self._counts += np.bincount(cells, minlength=self._counts.size).reshape(self._counts.shape)
+
+    def merge(self, other):
+        """Add the counters of another matrix, of other images say; returns self.
+
+        Raises:
+            ValueError: the other one has other classes or treats 255 otherwise.
+        """
+        mine, theirs = ((m.labels, m.ignore_prediction) for m in (self, other))
+        if mine != theirs:
+            raise ValueError(f"confusion matrices of {mine} and {theirs} do not add up")
+        self._counts += other._counts
+        return self
+
+    def __add__(self, other):
+        """A new matrix with the counters of both."""
+        return ConfusionMatrix(self.labels - 1, self.ignore_prediction).merge(self).merge(other)
 
     def _check_range(self, values, name):
         wrong = values[(values < 0) | (values >= self.labels)]
@@ -59,25 +81,38 @@ class ConfusionMatrix:
     def matrix(self):
         """(C + 1) x (C + 1) int64 counters, unlabelled predictions dealt with."""
         matrix = self._counts[:, :-1].copy()
-        if self.unlabelled == "background":
+        if self.ignore_prediction == "background":
             matrix[:, 0] += self._counts[:, -1]
         return matrix
 
     @property
     def missed(self):
         """Per class, ground-truth pixels that only miss (unlabelled predictions)."""
-        return self._counts[:, -1] if self.unlabelled == "miss" else np.zeros(self.labels, np.int64)
+        return (
+            self._counts[:, -1]
+            if self.ignore_prediction == "miss"
+            else np.zeros(self.labels, np.int64)
+        )
+
+    def iou(self):
+        """Intersection over union per class, float64 (C + 1,); 0/0 is NaN, as in all scores."""
+        hits = np.diag(self.matrix)
+        return _ratio(hits, self._present() + self.matrix.sum(axis=0) - hits)
+
+    def precision(self):
+        """Per class, the share of its predicted pixels that are right; float64 (C + 1,)."""
+        return _ratio(np.diag(self.matrix), self.matrix.sum(axis=0))
+
+    def recall(self):
+        """Per class, the share of its true pixels that are found; float64 (C + 1,)."""
+        return _ratio(np.diag(self.matrix), self._present())
+
+    def _present(self):
+        return self.matrix.sum(axis=1) + self.missed
 
     def scores(self):
-        """Per class `iou`, `precision`, `recall`; 0/0 is NaN."""
-        hits = np.diag(self.matrix)
-        predicted = self.matrix.sum(axis=0)
-        present = self.matrix.sum(axis=1) + self.missed
-        return {
-            "iou": _ratio(hits, present + predicted - hits),
-            "precision": _ratio(hits, predicted),
-            "recall": _ratio(hits, present),
-        }
+        """`iou`, `precision` and `recall` by name."""
+        return {"iou": self.iou(), "precision": self.precision(), "recall": self.recall()}
 
     def means(self):
         """Mean of each score over the classes where it is defined (NaN where it never is)."""

@@ -3,35 +3,54 @@
 import cv2
 import numpy as np
 
-from wsss.crf import saliency_crf
+from wsss.crf import refine_saliency
 
 IGNORE = 255
 
 
-def fuse(cams, keys, saliency, object_threshold, salient_threshold):
+def fuse(cams, saliency, labels, cam_threshold=0.2, saliency_threshold=0.06):
     """Segmentation pseudo label of an image.
 
-    A pixel where the largest CAM exceeds `object_threshold` is an object pixel; one where the
-    saliency exceeds `salient_threshold` is salient. Both: the class of the largest CAM (ties to
-    the lower id); neither: background 0; exactly one: 255, ignored in training.
+    A pixel where the largest CAM of a labelled class exceeds `cam_threshold` is an object pixel;
+    one where the saliency exceeds `saliency_threshold` is salient. Both: the class of the largest
+    CAM (ties to the lower id); neither: background 0; exactly one: 255, ignored in training.
+    Comparisons are strict and in float32.
 
     Args:
-        cams: float32 (K, H, W) of the image's labelled classes, in the order of `keys`.
-        keys: K class ids 0..C-1 in ascending order.
-        saliency: float32 (H, W) in [0, 1].
+        cams: (C, H, W), CAMs of all classes or of any choice of them.
+        saliency: (H, W) in [0, 1].
+        labels: (C,), not 0 where the image holds the class; the CAMs of others do not count.
 
     Returns:
-        uint8 (H, W).
+        uint8 (H, W) with 0, 255 and 1..C, class c of `cams` being c + 1.
+
+    Raises:
+        ValueError: shapes that do not belong together.
     """
-    salient = saliency > np.float32(salient_threshold)
+    cams, saliency = np.asarray(cams, np.float32), np.asarray(saliency, np.float32)
+    if cams.shape != (len(labels), *saliency.shape):
+        raise ValueError(
+            f"CAMs of {cams.shape} do not fit {len(labels)} labels and saliency of {saliency.shape}"
+        )
+    salient = saliency > np.float32(saliency_threshold)
     label = np.where(salient, IGNORE, 0).astype(np.uint8)
-    if len(keys) == 0:
+    present = np.flatnonzero(labels)
+    if len(present) == 0:
         return label
-    is_object = cams.max(axis=0) > np.float32(object_threshold)
-    winner = np.asarray(keys, dtype=np.uint8)[cams.argmax(axis=0)] + 1
+    cams = cams[present]
+    is_object = cams.max(axis=0) > np.float32(cam_threshold)
+    winner = (present + 1).astype(np.uint8)[cams.argmax(axis=0)]
     label[is_object & salient] = winner[is_object & salient]
     label[is_object & ~salient] = IGNORE
     return label
+
+
+def fuse_present(cams, keys, saliency, cam_threshold, saliency_threshold):
+    """`fuse` for CAMs (K, H, W) of the classes `keys` alone (ids 0..C-1, ascending)."""
+    label = fuse(cams, saliency, np.ones(len(keys)), cam_threshold, saliency_threshold)
+    class_of = np.arange(256, dtype=np.uint8)  # 0 and 255 stay
+    class_of[1 : len(keys) + 1] = np.asarray(keys, np.uint8) + 1
+    return class_of[label]
 
 
 def updated_saliency(image, refined, off_the_shelf, crf_settings):
@@ -40,7 +59,7 @@ def updated_saliency(image, refined, off_the_shelf, crf_settings):
     CRF_d of the mean of the refined prediction of the stage before and, at every stage, the
     original off-the-shelf map. All maps (H, W) in [0, 1]; returns float32 (H, W).
     """
-    return saliency_crf(image, (refined + off_the_shelf) / 2, crf_settings)
+    return refine_saliency(image, (refined + off_the_shelf) / 2, **crf_settings)
 
 
 def quantise(saliency):
@@ -80,7 +99,7 @@ def make_pseudo_labels(image, cams, keys, off_the_shelf, refined, settings):
         refined = upsample(refined[None], size)[0]
         saliency = updated_saliency(image, refined, original, settings["saliency_crf"])
     background = saliency if settings["background"] == "updated" else original
-    segmentation = fuse(
+    segmentation = fuse_present(
         upsample(cams, size),
         keys,
         background,

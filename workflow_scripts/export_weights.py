@@ -1,0 +1,40 @@
+"""Export a network of recipe `official` under the names of the released code.
+
+python -m workflow_scripts.export_weights results/.../train/model.pt --output released.pth
+
+A classifier is exported under the names of PSA's (`res38_cls.pth`). The backbone must be resnet38.
+"""
+
+import argparse
+import logging
+
+import torch
+
+from model.weights import released_state
+from workflow_scripts.command import run
+from wsss.checkpoint import load_network
+from wsss.errors import InputError
+from wsss.files import atomic_path
+
+log = logging.getLogger(__name__)
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", help="a checkpoint of this workflow")
+    parser.add_argument("--output", required=True, help="the PyTorch file to write")
+    options = parser.parse_args(arguments)
+    network, _ = load_network(options.model, "cpu")
+    try:
+        state = released_state(network)
+    except ValueError as error:
+        raise InputError(f"{options.model}: cannot be exported: {error}") from error
+    with atomic_path(options.output) as temporary:
+        torch.save(state, temporary)
+    log.info("%s: %d tensors", options.output, len(state))
+
+
+if __name__ == "__main__":
+    run(main)
