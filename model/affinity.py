@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from model.precision import at_least_float32
+
 
 def tokens(maps):
     """(B, K, h, w) -> (B, N, K)."""
@@ -20,11 +22,6 @@ def tokens(maps):
 def untokens(values, like):
     """(B, N, K) -> (B, K, h, w) with the h and w of `like`."""
     return values.transpose(1, 2).unflatten(2, like.shape[-2:])
-
-
-def at_least_float32(maps):
-    """The maps in float32, or as they are in double precision: never less for an affinity."""
-    return maps if maps.dtype == torch.float64 else maps.float()
 
 
 def apply_affinity(affinity, maps):

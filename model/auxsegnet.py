@@ -17,12 +17,12 @@ from model.affinity import (
     CrossTaskAttention,
     affinity_rows,
     apply_affinity,
-    at_least_float32,
     attend,
     tokens,
     untokens,
 )
 from model.backbones import create_backbone
+from model.precision import at_least_float32
 from model.recipes import network_recipe
 
 # Paper, table 3. `cls` alone is the network of the classification pre-training.

@@ -3,6 +3,8 @@
 import torch
 from torch.nn import functional as F
 
+from model.precision import at_least_float32
+
 IGNORE = 255
 # Refined probabilities are clamped before the logarithm; float32 holds 1 - 1e-6.
 EPSILON = 1e-6
@@ -10,7 +12,7 @@ EPSILON = 1e-6
 
 def _upsample(maps, size):
     # What the affinity refined lies channels-last; nll_loss on a CPU wants the ordinary layout.
-    maps = maps.float().contiguous()
+    maps = at_least_float32(maps).contiguous()
     return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
 
@@ -21,7 +23,7 @@ def _mean_over_labelled(loss, labelled):
 
 def classification_loss(class_logits, labels):
     """Multi-label soft-margin loss; logits and 0/1 labels (B, C)."""
-    return F.multilabel_soft_margin_loss(class_logits.float(), labels)
+    return F.multilabel_soft_margin_loss(at_least_float32(class_logits), labels)
 
 
 def segmentation_loss(maps, labels, probabilities=False):

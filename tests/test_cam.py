@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from model.affinity import Attention, BlockAffinity, CrossTaskAttention, affinity_rows
 from wsss.cam import multi_scale_cams, normalise, refine, resize
 
 
@@ -33,6 +34,19 @@ def test_refine_is_a_matrix_product_and_no_more():
             expected[:, :, i] += affinity[:, i, j, None] * cams.flatten(2)[:, :, j]
     torch.testing.assert_close(refined, expected.reshape(2, 3, 4, 5))
     assert refined.max() > 1  # not normalised again
+
+
+def test_refine_takes_one_image_and_row_blocks():
+    torch.manual_seed(1)
+    sources = [Attention(6)(torch.randn(1, 6, 4, 5)) for _ in range(2)]
+    cross = CrossTaskAttention()
+    matrix = cross.merge(*(affinity_rows(*source) for source in sources)).detach()
+    cams = torch.rand(3, 4, 5)
+    expected = (matrix[0].numpy() @ cams.flatten(1).numpy().T).T.reshape(3, 4, 5)
+    for affinity in (matrix, matrix[0], BlockAffinity(sources, cross, block_rows=7)):
+        refined = refine(cams, affinity)
+        np.testing.assert_allclose(refined.detach(), expected, rtol=1e-5)
+        torch.testing.assert_close(refine(cams[None], affinity), refined[None])
 
 
 def test_resize_leaves_a_map_of_that_size_alone():

@@ -19,10 +19,22 @@ def normalise(cams):
 
 
 def refine(cams, affinity):
-    """Propagate normalised CAMs (B, K, h, w) by an affinity; not normalised again.
+    """Propagate normalised CAMs by an affinity: affinity @ CAMs, not normalised again.
 
-    The affinity is a tensor (B, N, N) or a `BlockAffinity`. Paper, section 3.3.
+    Paper, section 3.3.
+
+    Args:
+        cams: (B, K, h, w), or (K, h, w) of one image.
+        affinity: (B, N, N) with N = h * w, (N, N) for one image, or a `BlockAffinity`, which makes
+            the rows in blocks.
+
+    Returns:
+        As `cams`.
     """
+    if isinstance(affinity, torch.Tensor) and affinity.dim() == 2:
+        affinity = affinity[None]
+    if cams.dim() == 3:
+        return apply_affinity(affinity, cams[None])[0]
     return apply_affinity(affinity, cams)
 
 
