@@ -105,6 +105,20 @@ def test_a_spoilt_file_is_found_and_named(config, index, tmp_path, spoil, name, 
     assert "\n" not in found[subject]
 
 
+def test_maps_of_a_collection_are_found_by_their_pattern(config, index, tmp_path):
+    settings = config["saliency"]["maps"]
+    settings["pattern"] = "DSS/{image_id}_sal.png"
+    assert "3 saliency maps are missing" in problems(check.check_run(config, index))["saliency"]
+    (tmp_path / "maps/DSS").mkdir()
+    for image_id in "abc":
+        (tmp_path / f"maps/{image_id}.png").rename(tmp_path / f"maps/DSS/{image_id}_sal.png")
+    assert problems(check.check_run(config, index)) == {}
+    truncate(tmp_path / "maps/DSS/b_sal.png")
+    assert "b_sal.png" in problems(check.check_run(config, index))["saliency"]
+    settings["pattern"] = "maps.png"
+    assert "saliency.maps.pattern" in problems(check.check_run(config, index))["saliency"]
+
+
 def test_weights_are_known_by_their_content(config, tmp_path):
     """MXNet's as any other: the paper's file is one."""
     path = write_params(tmp_path / "start.params", {"arg:a_weight": np.ones((4, 4), np.float32)})

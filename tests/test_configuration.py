@@ -303,6 +303,20 @@ def test_ablations_of_the_paper_are_accepted(network, stages):
         ({"dataset": {"format": "folder"}}, "dataset.root: the format folder needs"),
         ({"dataset": {"format": "coco"}}, "must be one of demo, voc, folder, not 'coco'"),
         ({"saliency": {"source": "maps"}}, "saliency.maps.folder: the source maps needs"),
+        *(
+            ({"saliency": {"maps": {"pattern": pattern}}}, "saliency.maps.pattern: ")
+            for pattern in (
+                "map.png",
+                "/maps/{image_id}.png",
+                "~/{image_id}.png",
+                "../{image_id}.png",
+                "a/../{image_id}.png",
+                "{image_id}/{image_id}.png",
+                "{id}_{image_id}.png",
+                "a\n..{image_id}.png",
+                "{image_id}.png\n",
+            )
+        ),
         ({"backbone": {"name": "resnet38", "output_stride": 16}}, "backbone.output_stride: "),
         ({"prediction": {"splits": ["vall"]}}, "prediction.splits[0]: must be one of train"),
         ({"recipe": "papr"}, "recipe: there is no 'papr' (did you mean paper?)"),
@@ -335,6 +349,12 @@ def test_several_problems_are_listed_with_a_count():
 def test_a_data_set_needs_no_masks(section):
     config = resolve(merge(MINIMAL, {"dataset": {section: {"masks": None}}}))
     assert config["dataset"][section]["masks"] is None
+
+
+@pytest.mark.parametrize("pattern", ["{image_id}_sal.png", "DSS/{image_id}.png", "{image_id}"])
+def test_patterns_of_saliency_collections_are_accepted(pattern):
+    config = resolve(merge(MINIMAL, {"saliency": {"maps": {"pattern": pattern}}}))
+    assert config["saliency"]["maps"]["pattern"] == pattern
 
 
 def test_what_is_written_right_is_accepted():
@@ -447,6 +467,7 @@ VOC2012 = {
     "images.long_side": None,
     "saliency.source": "maps",
     "saliency.maps.folder": "/data/saliency",
+    "saliency.maps.pattern": "{image_id}.png",
     "backbone.name": "resnet38",
     "backbone.output_stride": 8,
     "backbone.weights": "weights/ilsvrc-cls_rna-a1_cls1000_ep-0001.params",

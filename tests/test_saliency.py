@@ -161,6 +161,35 @@ def test_ready_maps_come_as_they_are(tmp_path):
     np.testing.assert_array_equal(source.predict(records[0], np.zeros((4, 6, 3), np.uint8)), array)
 
 
+@pytest.mark.parametrize("pattern", ["{image_id}_sal.png", "DSS/{image_id}.png", "sal/{image_id}"])
+def test_collections_with_other_names(tmp_path, pattern):
+    array = np.random.default_rng(0).integers(0, 256, (4, 6)).astype(np.uint8)
+    path = tmp_path / pattern.replace("{image_id}", "im0")
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(array).save(path, format="PNG")
+    save_map(tmp_path, "im1", array)  # by the default name, which is not asked for
+    maps = {"folder": str(tmp_path), "pattern": pattern}
+    source = create_source({"source": "maps", "maps": maps}, ".")
+    first, second = records_of(2)
+    source.check([first])
+    np.testing.assert_array_equal(source.predict(first, None), array)
+    with pytest.raises(InputError, match=r"1 saliency maps are missing.*im1.*maps\.pattern"):
+        source.check([first, second])
+    Image.fromarray(array).convert("RGB").save(path, format="PNG")
+    with pytest.raises(InputError, match=f"{path.relative_to(tmp_path)} is 8-bit RGB"):
+        source.check([first])
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["map.png", "", "/tmp/{image_id}.png", "../{image_id}.png", "{image_id}/{image_id}.png"],
+)
+def test_patterns_that_name_no_map_or_lead_out_are_refused(tmp_path, pattern):
+    maps = {"folder": str(tmp_path), "pattern": pattern}
+    with pytest.raises(InputError, match=r"^saliency\.maps\.pattern"):
+        create_source({"source": "maps", "maps": maps}, ".")
+
+
 def test_missing_maps_are_listed_a_few_and_counted(tmp_path):
     save_map(tmp_path, "im0", np.zeros((4, 6), np.uint8))
     with pytest.raises(InputError, match=r"8 saliency maps.*im1, im2.*\(and 3 more\)"):

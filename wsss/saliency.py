@@ -25,6 +25,7 @@ INPUT_SIDE = 320  # pixels; the size U^2-Net was trained at
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+ID_PLACE = "{image_id}"
 PNG_COLOUR_TYPES = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGBA"}
 
 
@@ -76,7 +77,7 @@ class U2Netp:
 
 
 class ReadyMaps:
-    """Maps that some other tool made: a folder of 8-bit grey PNGs named `<image id>.png`."""
+    """Maps that some other tool made: a folder of 8-bit grey PNGs, named by a pattern."""
 
     @staticmethod
     def files(settings):
@@ -84,12 +85,16 @@ class ReadyMaps:
         return []
 
     def __init__(self, settings, root):
-        """`settings["folder"]` is relative to `root` unless absolute. Raises InputError."""
+        """`settings["folder"]` is relative to `root` unless absolute. Raises InputError.
+
+        `settings["pattern"]` is the path of a map below that folder, `{image_id}.png` if absent.
+        """
         if not settings.get("folder"):
             raise InputError("saliency.maps.folder is not set: name the folder of saliency PNGs")
         self.folder = Path(root) / Path(settings["folder"]).expanduser()
         if not self.folder.is_dir():
             raise InputError(f"saliency.maps.folder: {self.folder} is not a folder")
+        self.pattern = _checked_pattern(settings.get("pattern", f"{ID_PLACE}.png"))
 
     def check(self, records):
         """Look at all files' headers; InputError lists the first few that cannot be used."""
@@ -97,7 +102,7 @@ class ReadyMaps:
         if missing:
             raise InputError(
                 f"{len(missing)} saliency maps are missing in {self.folder}: {listed(missing)};"
-                " add them as <image id>.png"
+                f" add them as {self.pattern}, or set saliency.maps.pattern to how they are called"
             )
         complaints = [text for record in records if (text := self._complaint(record))]
         if complaints:
@@ -112,19 +117,20 @@ class ReadyMaps:
         return read_mask(self._path(record))
 
     def _path(self, record):
-        return self.folder / f"{record.image_id}.png"
+        return self.folder / self.pattern.replace(ID_PLACE, record.image_id)
 
     def _complaint(self, record):
         path = self._path(record)
+        name = path.relative_to(self.folder)
         header = _png_header(path)
         if header is None:
-            return f"{path.name} is not a PNG"
+            return f"{name} is not a PNG"
         width, height, bits, colour = header
         if (bits, colour) != (8, 0):
             kind = PNG_COLOUR_TYPES.get(colour, "unknown colour type")
-            return f"{path.name} is {bits}-bit {kind}"
+            return f"{name} is {bits}-bit {kind}"
         if (width, height) != (record.width, record.height):
-            return f"{path.name} is {width}x{height}, its image {record.width}x{record.height}"
+            return f"{name} is {width}x{height}, its image {record.width}x{record.height}"
         return None
 
 
@@ -159,6 +165,17 @@ def _chosen(settings):
     if name not in SOURCES:
         raise InputError(f"saliency.source is {name!r}: choose one of {', '.join(SOURCES)}")
     return SOURCES[name], settings.get(name) or {}
+
+
+def _checked_pattern(pattern):
+    """The pattern, if it leads to one map per image below the folder."""
+    leads_out = Path(pattern).is_absolute() or ".." in pattern
+    if pattern.count(ID_PLACE) != 1 or leads_out:
+        raise InputError(
+            f"saliency.maps.pattern is {pattern!r}: write a path below saliency.maps.folder that"
+            f" holds {ID_PLACE} once, such as DSS/{ID_PLACE}.png"
+        )
+    return pattern
 
 
 def _stretched(response):
