@@ -80,7 +80,7 @@ def dataset_settings():
 
 def digests_of_lists(_):
     """Label and list files count by content, not by path: their folder may move."""
-    files = map(Path, listed_files(CONFIG["dataset"]))
+    files = listed_files(CONFIG["dataset"])
     return [sha256_of(file) if file.is_file() else "missing" for file in files]
 
 

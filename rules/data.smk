@@ -43,7 +43,8 @@ rule predict_saliency:
     params:
         shards=CONFIG["shards"],
         module="workflow_scripts.predict_saliency",
-        settings=as_json({"source": SOURCE, SOURCE: CONFIG["saliency"][SOURCE]}),
+        # A function, or Snakemake would take the {image_id} of a pattern for a wildcard.
+        settings=lambda _: as_json({"source": SOURCE, SOURCE: CONFIG["saliency"][SOURCE]}),
     shell:
         command(
             "--threads {threads}",

@@ -397,6 +397,16 @@ def test_paths_expand_variables_and_home(monkeypatch):
     assert config["backbone"]["weights"] == "/home/me/w.pth"
 
 
+def test_lists_of_voc_keep_their_variables_and_must_have_them_set(monkeypatch):
+    """So that a data set that moves is the same setting."""
+    data = {"name": "toy", "format": "voc", "root": "/data"}
+    lists = {"voc": {"train_list": "$LISTS/train.txt", "labels": "$LISTS/labels.npy"}}
+    change = {"dataset": data | lists}
+    assert refusal(change).startswith("dataset.voc.train_list: the environment variable LISTS")
+    monkeypatch.setenv("LISTS", "/lists")
+    assert resolve(merge(MINIMAL, change))["dataset"]["voc"]["labels"] == "$LISTS/labels.npy"
+
+
 @pytest.mark.parametrize("value", [None, ""])
 def test_unset_variable_is_named_where_it_is_used(monkeypatch, value):
     monkeypatch.delenv("VOC_SALIENCY")
@@ -457,6 +467,9 @@ VOC2012 = {
     "dataset.voc.scored_list": "ImageSets/Segmentation/train.txt",
     "dataset.voc.labels": "annotations",
     "dataset.voc.masks": "SegmentationClass",
+    "dataset.voc.counts.train": 10582,
+    "dataset.voc.counts.val": 1449,
+    "dataset.voc.counts.test": 1456,
     "recipe": "paper",
     "stages": 5,
     "seeds": [0],

@@ -5,13 +5,17 @@ import logging
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import replace
+from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from wsss.datasets.formats import build_index
+from wsss.configuration import load
+from wsss.datasets.formats import build_index, listed_files
 from wsss.datasets.index import (
     DatasetIndex,
     ImageRecord,
@@ -25,6 +29,7 @@ from wsss.datasets.voc import CLASSES, read_list
 from wsss.errors import InputError
 from wsss.palette import write_palette_png
 
+CONFIG = Path(__file__).resolve().parents[1] / "config"
 DEVKIT = "VOCdevkit/VOC2012"
 
 
@@ -335,6 +340,47 @@ def test_bad_list_lines_are_refused_with_their_number(tmp_path, line):
         read_list(tmp_path / "list.txt")
 
 
+def test_a_list_of_another_length_is_refused(voc, tmp_path):
+    voc["voc"]["counts"] = {"train": 3, "val": 2, "test": 1}
+    assert len(build_index(voc).records) == 6
+    voc["voc"]["counts"] = {"train": 3, "val": None, "test": 1456}
+    with pytest.raises(InputError) as caught:
+        build_index(voc)
+    file = tmp_path / DEVKIT / "ImageSets/Segmentation/test.txt"
+    assert str(caught.value) == (
+        f"dataset.voc.test_list: {file} names 1 images, but dataset.voc.counts.test is 1456: name"
+        " the right list, or set the count to null"
+    )
+    voc["voc"]["test_list"] = None  # then nothing is counted
+    assert len(build_index(voc).records) == 5
+
+
+def test_lists_and_labels_elsewhere(voc, tmp_path, monkeypatch):
+    """Absolute paths, with variables; the workflow watches the very same files."""
+    expected = build_index(voc)
+    lists = tmp_path / "lists of others"
+    lists.mkdir()
+    devkit = tmp_path / DEVKIT
+    for key, name in {"train_list": "train_aug", "val_list": "val", "test_list": "test"}.items():
+        ids = (devkit / f"ImageSets/Segmentation/{name}.txt").read_text().split()
+        (lists / f"{key}.txt").write_text("".join(f"/JPEGImages/{i}.jpg\n" for i in ids))
+        voc["voc"][key] = f"$LISTS/{key}.txt"
+    shutil.rmtree(devkit / "ImageSets")
+    voc["voc"]["scored_list"] = None
+    (devkit / "SegmentationClass/b.png").unlink()  # it was not scored
+    (tmp_path / "labels.csv").rename(lists / "labels.csv")
+    voc["voc"]["labels"] = str(lists / "labels.csv")
+    monkeypatch.setenv("LISTS", str(lists))
+    index = build_index(voc)
+    assert splits_of(index) == splits_of(expected)
+    assert [r.labels for r in index.records] == [r.labels for r in expected.records]
+    assert {path.parent for path in listed_files(voc)} == {lists}
+    assert all(path.is_file() for path in listed_files(voc)) and len(listed_files(voc)) == 4
+    monkeypatch.delenv("LISTS")
+    with pytest.raises(InputError, match=r"dataset\.voc\.train_list is '\$LISTS/train"):
+        build_index(voc)
+
+
 def change_file(voc, path, text):
     root = resolve_root(voc["root"])
     if text is None:
@@ -462,6 +508,49 @@ def test_real_lists(real_data):
         "test.txt": 1456,
     }
     assert lists["test.txt"][0] == "2008_000006"
+
+
+@pytest.fixture
+def voc2012(real_data, tmp_path):
+    """VOC in full, as far as names go: the real lists, and one photograph under all of them."""
+    lists = real_data / "voc2012-lists"
+    devkit = tmp_path / DEVKIT
+    ids = {name: read_list(lists / f"{name}.txt") for name in ("train_aug_id", "val_id", "test")}
+    own = ids["train_aug_id"][:1464]  # which of them are VOC's own does not matter here
+    save_image(tmp_path / "one.jpg")
+    save_mask(tmp_path / "one.png", 0, 8)
+    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (devkit / folder).mkdir(parents=True)
+    for image_id in chain(*ids.values()):
+        (devkit / f"JPEGImages/{image_id}.jpg").hardlink_to(tmp_path / "one.jpg")
+    for image_id in chain(own, ids["val_id"]):
+        (devkit / f"SegmentationClass/{image_id}.png").hardlink_to(tmp_path / "one.png")
+    (devkit / "ImageSets/Segmentation/train.txt").write_text("\n".join(own))
+    return lists
+
+
+def test_voc2012_with_the_lists_of_the_field(voc2012, tmp_path, monkeypatch):
+    """By configuration alone, and fast enough to be asked before every run."""
+    monkeypatch.setenv("VOC_ROOT", str(tmp_path))
+    monkeypatch.setenv("VOC_SALIENCY", str(tmp_path))
+    monkeypatch.setenv("LISTS", str(voc2012))
+    overlay = tmp_path / "mine.yaml"
+    names = {"train_list": "train_aug_id.txt", "val_list": "val_id.txt", "test_list": "test.txt"}
+    voc = {key: f"$LISTS/{name}" for key, name in (names | {"labels": "cls_labels.npy"}).items()}
+    overlay.write_text(json.dumps({"dataset": {"voc": voc}}))
+    config = load([CONFIG / "voc2012.yaml", overlay])
+    start = time.monotonic()
+    index = build_index(config["dataset"])
+    seconds = time.monotonic() - start
+    assert {name: len(ids) for name, ids in splits_of(index).items()} == {
+        "train": 10582,
+        "val": 1449,
+        "test": 1456,
+    }
+    assert sum(r.scored for r in index.split("train")) == 1464
+    assert all(r.labels for r in index.split("train") + index.split("val"))
+    assert not any(r.labels or r.scored for r in index.split("test"))
+    assert seconds < 15
 
 
 # --- folder

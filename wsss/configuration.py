@@ -26,6 +26,7 @@ VARIANT_SECTIONS = (
     "evaluation",
     "stages",
 )
+VOC_FILES = ("train_list", "val_list", "test_list", "scored_list", "labels")
 # Names beside which `results/` and `results/<dataset>/` keep their own folders and files.
 RESERVED_DATASETS = ("benchmarks", "logs")
 RESERVED_VARIANTS = ("classifier", "figures", "masks", "saliency", "tables")
@@ -201,6 +202,9 @@ def _expand_paths(config):
     config = merge({}, config)
     source = config["saliency"]["source"]
     _expand(config["dataset"], "dataset.root")
+    if config["dataset"]["format"] == "voc":
+        for key in VOC_FILES:  # expanded by who reads them; here, to hear of a slip at once
+            _expand(dict(config["dataset"]["voc"]), f"dataset.voc.{key}")
     _expand(config["backbone"], "backbone.weights")
     for key in config["saliency"][source]:
         _expand(config["saliency"][source], f"saliency.{source}.{key}")

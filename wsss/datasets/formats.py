@@ -1,6 +1,7 @@
 """Data sets by format: from a configuration's `dataset` section to an index of images."""
 
 import logging
+from pathlib import Path
 
 from wsss.datasets import folder, voc
 from wsss.datasets.index import resolve_root
@@ -44,15 +45,11 @@ def _check_training(index):
 
 
 def listed_files(settings):
-    """Label and list files that an index is made from: a change of one remakes the index."""
-    name, root = settings["format"], settings["root"]
-    section = settings.get(name, {})
+    """Paths of the label and list files of an index: a change of one makes the index again."""
+    name, root = settings["format"], Path(settings["root"] or "")
     if name == "voc":
-        lists = [section[key] for key in ("train_list", "val_list", "test_list", "scored_list")]
-        below = [f"{section['devkit']}/{path}" for path in lists if path]
-        labels = section["labels"]
-        return [f"{root}/{p}" for p in below + ([labels] if labels != "annotations" else [])]
+        return voc.listed_files(root, settings["voc"])
     if name == "folder":
-        paths = [section[key] for key in ("labels", "val_list", "test_list")]
-        return [f"{root}/{path}" for path in paths if path]
+        paths = [settings["folder"][key] for key in ("labels", "val_list", "test_list")]
+        return [root / path for path in paths if path]
     return []

@@ -161,16 +161,21 @@ def resolve_root(text, must_exist=True):
     """Expand ~ and environment variables in `dataset.root`; InputError names that key."""
     if not text:
         raise InputError("dataset.root is not set: name the folder of the data set")
-    expanded = os.path.expanduser(os.path.expandvars(str(text)))
-    if "$" in expanded:
-        raise InputError(
-            f"dataset.root is {text!r}, and that environment variable is not set: export it"
-            " or write the folder into the configuration"
-        )
-    root = Path(expanded)
+    root = expanded_path(text, "dataset.root")
     if must_exist and not root.is_dir():
         raise InputError(f"dataset.root: the folder {root} does not exist")
     return root
+
+
+def expanded_path(text, key):
+    """A path of the configuration with ~ and $VARIABLES replaced; InputError names the key."""
+    expanded = os.path.expanduser(os.path.expandvars(str(text)))
+    if "$" in expanded:
+        raise InputError(
+            f"{key} is {text!r}, and that environment variable is not set: export it"
+            " or write the path into the configuration"
+        )
+    return Path(expanded)
 
 
 def check_id(image_id, where):

@@ -4,7 +4,13 @@ import re
 from functools import partial
 from pathlib import PurePosixPath
 
-from wsss.datasets.index import DatasetIndex, ImageRecord, check_id, measured
+from wsss.datasets.index import (
+    DatasetIndex,
+    ImageRecord,
+    check_id,
+    expanded_path,
+    measured,
+)
 from wsss.datasets.labels import (
     configured_file,
     read_annotation,
@@ -36,6 +42,7 @@ CLASSES = (
     "train",
     "tvmonitor",
 )
+LISTS = ("train_list", "val_list", "test_list", "scored_list")
 LIST_PATH = re.compile(r"/?(?:[^\s/]+/)*JPEGImages/[^\s/]+\.jpe?g", re.IGNORECASE)
 
 
@@ -44,6 +51,9 @@ def build(settings, root):
 
     Masks come from the folder `voc.masks`, whatever path a list may add to an id. A train image
     is scored if `voc.scored_list` holds it or, without that list, if it has a mask.
+    Lists lie below the devkit and the label file below the root, unless their path is absolute;
+    $VARIABLES in it are expanded here, so that moved files are no other setting. A list names as
+    many images as `voc.counts` says, or any number where that is None.
     """
     voc = settings["voc"]
     devkit = root / voc["devkit"]
@@ -67,6 +77,22 @@ def build(settings, root):
     return measured(DatasetIndex(root, classes, values, tuple(records)))
 
 
+def listed_files(root, voc):
+    """Paths of the lists and the label file that the section `voc` names."""
+    devkit = root / voc["devkit"]
+    files = [_list_file(devkit, voc, key) for key in LISTS if voc[key]]
+    labels = [] if voc["labels"] == "annotations" else [_label_file(root, voc["labels"])]
+    return files + labels
+
+
+def _list_file(devkit, voc, key):
+    return devkit / expanded_path(voc[key], f"dataset.voc.{key}")
+
+
+def _label_file(root, source):
+    return root / expanded_path(source, "dataset.voc.labels")
+
+
 def read_list(path):
     """Image ids of a list: bare, or as `/JPEGImages/<id>.jpg`, each maybe with a mask path."""
     return [_id_of_line(line.split(), f"{path}, line {n}") for n, line in read_lines(path)]
@@ -84,7 +110,16 @@ def _listed_ids(devkit, voc, key):
     if not voc.get(key):
         return []
     remedy = "put the list there or name another"
-    return read_list(configured_file(devkit / voc[key], f"dataset.voc.{key}", remedy))
+    path = configured_file(_list_file(devkit, voc, key), f"dataset.voc.{key}", remedy)
+    ids = read_list(path)
+    split = key.removesuffix("_list")
+    expected = voc.get("counts", {}).get(split)
+    if expected is not None and len(ids) != expected:
+        raise InputError(
+            f"dataset.voc.{key}: {path} names {len(ids)} images, but dataset.voc.counts.{split} is"
+            f" {expected}: name the right list, or set the count to null"
+        )
+    return ids
 
 
 def _chosen_classes(names):
@@ -106,7 +141,7 @@ def _labels(root, devkit, source, ids):
         read = partial(read_annotation, class_names=CLASSES)
         files = {i: folder / f"{i}.xml" for split in ids.values() for i in split}
         return {image_id: read(file) for image_id, file in files.items() if file.is_file()}
-    path = root / source
+    path = _label_file(root, source)
     if path.suffix not in (".csv", ".npy"):
         raise InputError(
             f"dataset.voc.labels: {source} is neither a .csv, an .npy nor 'annotations'"
