@@ -8,7 +8,18 @@ import pandas as pd
 import pytest
 from sklearn.metrics import jaccard_score, precision_score, recall_score
 
-from wsss.evaluation import SUMMARY_COLUMNS, score, stage_scores, summarise, write_table
+from workflow_scripts import evaluate_pseudo_labels, evaluate_segmentation
+from wsss.artifacts import ArtifactWriter
+from wsss.datasets.index import DatasetIndex, ImageRecord, write_dataset
+from wsss.evaluation import (
+    SUMMARY_COLUMNS,
+    score,
+    stage_scores,
+    summarise,
+    with_ground_truth,
+    write_table,
+)
+from wsss.palette import write_palette_png
 
 CLASSES = ("cat", "dog", "cow")
 
@@ -62,6 +73,83 @@ def test_without_masks_the_cells_are_empty(tmp_path):
     write_table(tmp_path / "scores.csv", score([], CLASSES, "miss"))
     for row in cells(tmp_path / "scores.csv"):
         assert (row["iou"], row["precision"], row["recall"], row["images"]) == ("", "", "", "0")
+
+
+# --- the commands
+
+
+MASKS = "VOCdevkit/VOC2012/SegmentationClass"
+WHO = {"variant": "auxsegnet", "seed": 0, "stage": 1}
+
+
+@pytest.fixture
+def scored_run(tmp_path):
+    """Three train and two val images, all labelled cat; only a, c and d have a mask, all cat."""
+    label = np.ones((9, 9), np.uint8)
+    records = []
+    for image_id, split in zip("abcde", ("train",) * 3 + ("val",) * 2, strict=True):
+        mask = f"{MASKS}/{image_id}.png" if image_id in "acd" else None
+        if mask:
+            write_palette_png(tmp_path / mask, label)
+        records.append(ImageRecord(image_id, split, True, "x.jpg", mask, 9, 9, ("cat",)))
+    index = DatasetIndex(tmp_path, ("cat",), (1,), tuple(records))
+    write_dataset(index, tmp_path / "data")
+
+    def artifact(kind, split, array):
+        ids = [record.image_id for record in index.split(split)]
+        identity = WHO | {"dataset": "data", "index_digest": index.digest, "classes": ["cat"]}
+        identity |= {"split": split}
+        path = tmp_path / f"{kind}.h5"
+        with ArtifactWriter(
+            path, kind, identity=identity, parameters={}, sources={}, expected=ids
+        ) as writer:
+            for image_id in ids:
+                writer.write(image_id, array)
+        return path
+
+    artifact("pseudo_labels", "train", {"segmentation": label, "saliency": label})
+    artifact("predictions", "val", {"unrefined": label, "refined": label})
+    artifact("predictions_crf", "val", label)
+    return tmp_path
+
+
+def scores_of(run, command, *files):
+    options = {"--data": run / "data", "--settings": '{"unlabelled": "miss"}', **dict(files)}
+    options |= {f"--{key}": value for key, value in WHO.items()} | {"--output": run / "table.csv"}
+    command.main([str(word) for pair in options.items() for word in pair])
+    return cells(run / "table.csv")
+
+
+def test_tables_say_what_they_were_scored_against(scored_run):
+    pseudo = scores_of(
+        scored_run,
+        evaluate_pseudo_labels,
+        ("--pseudo-labels", scored_run / "pseudo_labels.h5"),
+    )
+    assert {(row["images"], row["of"], row["ground_truth"]) for row in pseudo} == {
+        ("2", "3", MASKS)
+    }
+    segmentation = scores_of(
+        scored_run,
+        evaluate_segmentation,
+        ("--predictions", scored_run / "predictions.h5"),
+        ("--predictions-crf", scored_run / "predictions_crf.h5"),
+    )
+    assert {row["prediction"] for row in segmentation} == {"unrefined", "refined", "crf"}
+    assert {(row["images"], row["of"], row["ground_truth"]) for row in segmentation} == {
+        ("1", "2", MASKS)
+    }
+    assert {row["iou"] for row in pseudo + segmentation if row["class"] == "cat"} == {"100.00"}
+
+
+def test_without_ground_truth_none_is_named(tmp_path):
+    table = with_ground_truth(score([], CLASSES, "miss"), [], 7)
+    write_table(tmp_path / "scores.csv", table)
+    rows = cells(tmp_path / "scores.csv")
+    assert {(row["images"], row["of"], row["ground_truth"]) for row in rows} == {("0", "7", "")}
+
+
+# --- the summary
 
 
 def segmentation_table(**ious):

@@ -3,7 +3,7 @@
 from workflow_scripts import arguments
 from workflow_scripts.command import run
 from wsss.artifacts import ArtifactReader
-from wsss.evaluation import score, write_table
+from wsss.evaluation import score, with_ground_truth, write_table
 from wsss.progress import progress
 
 
@@ -16,12 +16,14 @@ def main(argv=None):
     index = arguments.dataset_index(args)
     who = arguments.identity(args, index, "variant", "seed", "stage")
     labels = ArtifactReader(args.pseudo_labels, "pseudo_labels", **who)
-    scored = [r for r in index.split("train") if r.scored and r.mask]
+    train = index.split("train")
+    scored = [record for record in train if record.scored and record.mask]
     pairs = (
         (index.read_mask(record), labels.read(record.image_id).array["segmentation"])
         for record in progress(scored, desc="scoring", unit="image")
     )
-    write_table(args.output, score(pairs, index.classes, args.settings["unlabelled"]))
+    table = score(pairs, index.classes, args.settings["unlabelled"])
+    write_table(args.output, with_ground_truth(table, scored, len(train)))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import pandas as pd
 from workflow_scripts import arguments
 from workflow_scripts.command import run
 from wsss.artifacts import ArtifactReader
-from wsss.evaluation import score, write_table
+from wsss.evaluation import score, with_ground_truth, write_table
 from wsss.progress import progress
 
 
@@ -20,7 +20,8 @@ def main(argv=None):
     who = arguments.identity(args, index, "variant", "seed", "stage") | {"split": "val"}
     plain = ArtifactReader(args.predictions, "predictions", **who)
     crf = ArtifactReader(args.predictions_crf, "predictions_crf", **who)
-    scored = [record for record in index.split("val") if record.scored and record.mask]
+    val = index.split("val")
+    scored = [record for record in val if record.scored and record.mask]
     # A network without affinity has no refined prediction: then there are no such rows.
     refined = bool(plain.ids) and "refined" in plain.read(plain.ids[0]).array
     kinds = {
@@ -36,7 +37,7 @@ def main(argv=None):
         )
         table = score(pairs, index.classes, args.settings["unlabelled"])
         table.insert(0, "prediction", kind)
-        tables.append(table)
+        tables.append(with_ground_truth(table, scored, len(val)))
     write_table(args.output, pd.concat(tables))
 
 

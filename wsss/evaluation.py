@@ -1,6 +1,7 @@
 """Tables of scores: per class and mean, and the summary over stages and seeds. In percent."""
 
 import math
+from pathlib import PurePosixPath
 
 import pandas as pd
 
@@ -36,6 +37,25 @@ def score(pairs, classes, unlabelled):
     rows.append({"class_id": None, "class": MEAN, **{s: 100 * means[s] for s in SCORES}})
     table = pd.DataFrame(rows).astype({"class_id": "Int64"})
     return table.assign(images=images, unlabelled_as=unlabelled)
+
+
+def with_ground_truth(table, scored, of):
+    """The table with columns on what it was scored against, behind that of `images`.
+
+    Args:
+        table: a table of `score`.
+        scored: the records whose masks were compared.
+        of: number of images in their split.
+
+    Returns:
+        DataFrame with `of`, and `ground_truth`: the folders of the masks as in the index.
+    """
+    folders = sorted({PurePosixPath(record.mask).parent.as_posix() for record in scored})
+    place = table.columns.get_loc("images") + 1
+    made = table.copy()
+    made.insert(place, "of", of)
+    made.insert(place + 1, "ground_truth", ";".join(folders))
+    return made
 
 
 def write_table(path, table):
