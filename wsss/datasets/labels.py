@@ -1,8 +1,6 @@
 """Image-level labels from CSV files, `cls_labels.npy` and VOC's annotation XML."""
 
 import csv
-import io
-import pickle
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
@@ -10,21 +8,7 @@ import numpy as np
 
 from wsss.datasets.index import SPLITS, check_id
 from wsss.errors import InputError, listed
-
-# What a pickle of numpy arrays may ask for, by the names of numpy 1 and 2.
-_ADMITTED = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    **{
-        (f"numpy.{core}.{module}", function.__name__): function
-        for core in ("core", "_core")
-        for module, function in (
-            ("multiarray", np._core.multiarray._reconstruct),
-            ("multiarray", np._core.multiarray.scalar),
-            ("numeric", np._core.numeric._frombuffer),
-        )
-    },
-}
+from wsss.pickles import read_npy_object
 
 
 @dataclass(frozen=True)
@@ -175,55 +159,17 @@ def _checked_split(split, where):
 
 def _pickled_dict(path):
     try:
-        with open(path, "rb") as file:
-            content = _pickle_of_npy(file)
-        value = _NumpyUnpickler(io.BytesIO(content), encoding="latin1").load()
+        value = read_npy_object(path)
     # A damaged pickle can raise nearly anything.
     except Exception as error:
         raise InputError(
             f"label file {path} cannot be read as cls_labels.npy ({error}): use another file"
         ) from error
-    value = value.item() if isinstance(value, np.ndarray) and value.shape == () else value
     if not isinstance(value, dict):
         raise InputError(
             f"{path} does not hold a dict of labels by image id: use a file like cls_labels.npy"
         )
     return value
-
-
-def _pickle_of_npy(file):
-    """The pickle inside an .npy file of objects; its header is read by numpy, as plain text."""
-    version = np.lib.format.read_magic(file)
-    readers = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }
-    if version not in readers:
-        raise InputError(f"unknown .npy version {version}")
-    shape, _, dtype = readers[version](file)
-    if shape != () or dtype != np.dtype(object):
-        raise InputError("it holds a plain array, not a dict of labels by image id")
-    return file.read()
-
-
-def _encode_latin1(text, encoding):
-    """Stands in for `_codecs.encode`, which Python-2 style pickles use for bytes."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"the codec {encoding!r} is not needed for labels")
-    return text.encode("latin1")
-
-
-class _NumpyUnpickler(pickle.Unpickler):
-    """Builds numpy arrays, scalars and dtypes, and Python's own plain values; refuses the rest."""
-
-    def find_class(self, module, name):
-        if (module, name) == ("_codecs", "encode"):
-            return _encode_latin1
-        if (module, name) in _ADMITTED:
-            return _ADMITTED[module, name]
-        raise pickle.UnpicklingError(
-            f"it asks for {module}.{name}, which labels do not need: it may be malicious"
-        )
 
 
 def _id_of_key(key, path):
