@@ -7,7 +7,8 @@ import numpy as np
 
 from workflow_scripts import arguments
 from workflow_scripts.command import run
-from wsss.artifacts import ArtifactReader, open_artifact, read_header
+from workflow_scripts.export_job import run_of
+from wsss.artifacts import ArtifactReader
 from wsss.datasets.index import check_id
 from wsss.drawing import class_name, overlay, save_picture
 from wsss.errors import InputError
@@ -54,13 +55,6 @@ def _inside(folder, name):
     return path
 
 
-def _run_of(path):
-    """Variant, seed and stage of a file: the other files must be of the same."""
-    with open_artifact(path) as file:
-        header = read_header(file)
-    return {key: header[key] for key in ("variant", "seed", "stage") if key in header}
-
-
 def main(argv=None):
     made = arguments.parser(__doc__)
     made.add_argument("--labels", nargs="+", required=True, help="predictions_crf of all splits")
@@ -70,7 +64,7 @@ def main(argv=None):
     if not 0 <= args.alpha <= 1:
         raise InputError(f"--alpha {args.alpha}: the opacity lies in 0..1")
     index = arguments.dataset_index(args)
-    who = arguments.identity(args, index) | _run_of(args.labels[0])
+    who = arguments.identity(args, index) | run_of(args.labels[0])
     labels = ArtifactReader(args.labels, "predictions_crf", **who)
     records = [record for record in index.records if record.image_id in labels]
     folder = Path(args.output).parent

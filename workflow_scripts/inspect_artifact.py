@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from workflow_scripts.command import run
+from workflow_scripts.export_job import data_above
 from wsss.artifact_pictures import draw_image
 from wsss.datasets.index import read_dataset, read_index
 from wsss.drawing import save_picture
@@ -27,7 +28,7 @@ def find_photograph(args, artifact, image_id):
     Returns:
         image or None, mask or None, and a line to tell if something is amiss, or None.
     """
-    folder = args.data or _data_above(args.file)
+    folder = args.data or data_above(args.file)
     if folder is None:
         return None, None, "no index.csv above the file (give --data): drawing the maps alone"
     try:
@@ -46,10 +47,6 @@ def _index(folder, root):
     if root is None:
         return read_dataset(folder)
     return read_index(folder / "index.csv", folder / "classes.csv", root)
-
-
-def _data_above(path):
-    return next((f for f in Path(path).resolve().parents if (f / "index.csv").is_file()), None)
 
 
 def main(argv=None):

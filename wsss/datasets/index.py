@@ -84,17 +84,28 @@ class DatasetIndex:
 
     def read_image(self, record):
         """The photograph as uint8 RGB (height, width, 3)."""
-        image = read_image(self.root / record.image)
-        self._check_size(record, image, "image", record.image)
+        path = self.root / record.image
+        image = read_image(path)
+        self._check_size(record, image, "image", path)
         return image
 
     def read_mask(self, record):
         """The ground truth as uint8 (height, width): class ids 0..C, and 255 for all else."""
         if record.mask is None:
             raise InputError(f"image {record.image_id} has no mask in the index of {self.root}")
-        mask = read_mask(self.root / record.mask)
-        self._check_size(record, mask, "mask", record.mask)
+        return self.read_label_map(record, self.root / record.mask)
+
+    def read_label_map(self, record, path):
+        """A file in the values of the masks as `read_mask` would return it."""
+        mask = read_mask(path)
+        self._check_size(record, mask, "mask", path)
         return self._class_of_value[mask]
+
+    def mask_of(self, label_map):
+        """Class ids 0..C and 255 as the values that stand for them in the mask files."""
+        table = np.full(256, IGNORE, np.uint8)
+        table[: len(self.classes) + 1] = (0, *self.mask_values)
+        return table[label_map]
 
     @cached_property
     def digest(self):
@@ -117,7 +128,7 @@ class DatasetIndex:
         height, width = array.shape[:2]
         if (width, height) != (record.width, record.height):
             raise InputError(
-                f"{what} {self.root / path} is {width}x{height}, but the index has"
+                f"{what} {path} is {width}x{height}, but the index has"
                 f" {record.width}x{record.height}: replace the file or make the index again"
             )
 

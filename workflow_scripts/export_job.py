@@ -1,0 +1,50 @@
+"""What the commands that write artifacts for other tools have in common."""
+
+import argparse
+from pathlib import Path
+
+from workflow_scripts.arguments import dataset_index, identity
+from wsss.artifacts import ArtifactReader, open_artifact, read_header
+from wsss.errors import InputError
+from wsss.parallel import map_images
+
+
+def export_parser(doc):
+    """A parser with the arguments of these commands."""
+    made = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("artifacts", nargs="+", metavar="ARTIFACT", help="its shards, .h5")
+    made.add_argument("--out", required=True, metavar="DIR", help="folder of the files")
+    made.add_argument("--data", help="folder with index.csv; default: the nearest above ARTIFACT")
+    made.add_argument("--root", help="where the images lie now, if not where they were indexed")
+    made.add_argument("--threads", type=int, default=1, help="processes that share the work")
+    return made
+
+
+def open_exported(args, kind):
+    """The index and a reader of the artifacts; all of the run and stage of the first one."""
+    args.data = args.data or data_above(args.artifacts[0])
+    if args.data is None:
+        raise InputError(f"{args.artifacts[0]}: no index.csv above it; name its folder by --data")
+    index = dataset_index(args)
+    who = identity(args, index) | run_of(args.artifacts[0])
+    return index, ArtifactReader(args.artifacts, kind, **who)
+
+
+def export_images(work, index, reader, threads, desc):
+    """Call `work` with the record of each image of the artifacts."""
+    for _ in map_images(work, [index.record(i) for i in reader.ids], threads, desc):
+        pass
+
+
+def data_above(path):
+    """The nearest folder above a file that holds the index of a data set, or None."""
+    return next((f for f in Path(path).resolve().parents if (f / "index.csv").is_file()), None)
+
+
+def run_of(path):
+    """Variant, seed and stage of an artifact, as far as it has them."""
+    with open_artifact(path) as file:
+        header = read_header(file)
+    return {key: header[key] for key in ("variant", "seed", "stage") if key in header}

@@ -1,0 +1,206 @@
+"""CAMs in the files of other tools: `<image id>.npy`, a dict that `np.save` has written.
+
+PSA's (Ahn and Kwak, CVPR 2018; SEAM's and many others' too): class -> float32 (H, W), the size of
+the image. IRN's (Ahn et al., CVPR 2019): `keys` (K), `cam` (K, ceil(H/4), ceil(W/4)) and
+`high_res` (K, H, W), the first two being tensors of PyTorch. Which it is shows in the dict itself.
+
+Their classes count from 0 in the order of the masks of the data set: what is c in a file is c + 1
+in a mask. Of a data set that learns some of its classes only, these are not the ids here.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from wsss.datasets.index import DatasetIndex
+from wsss.errors import InputError, listed
+from wsss.files import atomic_path
+from wsss.image_files import ImageFiles
+from wsss.pickles import read_npy_object
+
+IRN_STRIDE = 4
+GRID_STRIDE = 8  # image pixels per cell of an imported CAM
+SPARE_BYTES = 2**26  # what a file may hold besides its maps in float64
+
+
+def file_classes(index):
+    """For each class of an index, in its order, what stands for it in files of CAMs."""
+    return [value - 1 for value in index.mask_values]
+
+
+def strided_size(size, stride):
+    """(ceil(H / stride), ceil(W / stride))."""
+    return tuple(-(-side // stride) for side in size)
+
+
+# --- writing -----------------------------------------------------------------------------------
+
+
+def write_psa(path, classes, full, _strided):
+    """Write PSA's dict: class -> map, of float32 `full` (K, H, W)."""
+    _save(path, dict(zip(classes, full, strict=True)))
+
+
+def write_irn(path, classes, full, strided):
+    """Write IRN's dict of float32 `full` (K, H, W) and `strided` (K, ceil(H/4), ceil(W/4))."""
+    import torch  # takes seconds, and only this format needs it
+
+    keys = torch.tensor(classes, dtype=torch.int64)
+    _save(path, {"keys": keys, "cam": torch.from_numpy(strided), "high_res": full})
+
+
+WRITERS = {"psa": write_psa, "irn": write_irn}
+
+
+def _save(path, content):
+    with atomic_path(path) as temporary:
+        np.save(temporary, content, allow_pickle=True)
+
+
+# --- reading -----------------------------------------------------------------------------------
+
+
+def read_cam_file(path, size, classes):
+    """Read the CAMs of an image from a file of PSA's or IRN's kind.
+
+    Args:
+        path: the file; nothing in it is run.
+        size: height and width of the image.
+        classes: number of classes that there may be, a bound on the size of the file.
+
+    Returns:
+        class -> float32 (h, w); (h, w) is `size`, or its quarter where IRN's `high_res` is missing.
+
+    Raises:
+        InputError: a file that is missing, damaged, malicious or far too large, and maps of other
+            shapes, with values that are no finite numbers, or of classes that are none.
+    """
+    limit = 8 * (classes + 1) * size[0] * size[1] + SPARE_BYTES
+    try:
+        if path.stat().st_size > limit:
+            raise ValueError(f"{path.stat().st_size} bytes are too many for an image of {size}")
+        content = read_npy_object(path, tensors=True)
+        maps = _maps_of(content, size)
+    # A damaged pickle can raise nearly anything.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError(f"CAM file {path} cannot be used ({reason}): replace it") from error
+    return maps
+
+
+def _maps_of(content, size):
+    if not isinstance(content, dict):
+        raise ValueError("it holds no dict of CAMs")
+    if "keys" in content:
+        return _maps_of_irn(content, size)
+    others = [key for key in content if not _is_class(key)]
+    if others:
+        names = [key[:20] if isinstance(key, str) else type(key).__name__ for key in others]
+        raise ValueError(f"its dict has {listed(names, 3)}: neither classes 0, 1, .. nor keys")
+    return {int(key): _checked(value, size, f"class {key}") for key, value in content.items()}
+
+
+def _maps_of_irn(content, size):
+    keys = np.asarray(content["keys"])
+    if keys.ndim != 1 or keys.dtype.kind not in "iu" or (keys.size and keys.min() < 0):
+        raise ValueError("keys are not the ids of classes, from 0 on")
+    if len(set(keys.tolist())) != len(keys):
+        raise ValueError("keys name a class twice")
+    sizes = {"high_res": size, "cam": strided_size(size, IRN_STRIDE)}  # the finest first
+    found = {
+        name: _checked(content[name], (len(keys), *sizes[name]), name)
+        for name in sizes
+        if content.get(name) is not None
+    }
+    if not found:
+        raise ValueError("it has keys, but neither high_res nor cam")
+    return dict(zip(keys.tolist(), next(iter(found.values())), strict=True))
+
+
+def _is_class(key):
+    return isinstance(key, int | np.integer) and not isinstance(key, bool) and key >= 0
+
+
+def _checked(values, shape, name):
+    if not isinstance(values, np.ndarray) or values.dtype.kind != "f":
+        raise ValueError(f"{name} is no array of floating-point numbers")
+    if values.shape != tuple(shape):
+        raise ValueError(f"{name} has the shape {values.shape}, its image needs {tuple(shape)}")
+    with np.errstate(over="ignore"):
+        values = np.asarray(values, np.float32)
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name} has values that are not finite")
+    return values
+
+
+# --- as CAMs of stage 0 ------------------------------------------------------------------------
+
+
+def initial_cams(maps, size):
+    """CAMs of a file as those of stage 0 are kept: float16 (K, ceil(H/8), ceil(W/8)).
+
+    Negative values become 0. Where a map then exceeds 1, all of the image are divided by their
+    spatial maximum + 1e-5, as the CAMs of the classifier are (paper, section 3.1); maps within
+    [0, 1] are taken for normalised ones, and a file of refined maps keeps its values.
+
+    The grid is that of the paper's network, and not of the one that is configured, so that another
+    network imports nothing again. Other tools' maps are coarse ones, interpolated to the size of
+    the image: taking their values bilinearly at the centres of the cells undoes that, where
+    averaging over cells would smooth them once more and lower their peaks.
+
+    Args:
+        maps: K maps of float32 (h, w).
+        size: height and width of the image.
+
+    Returns:
+        The CAMs, and whether they were divided.
+    """
+    grid = strided_size(size, GRID_STRIDE)
+    maps = [np.maximum(m, 0) for m in maps]
+    divided = any(m.max() > 1 for m in maps)
+    cams = [cv2.resize(m, grid[::-1], interpolation=cv2.INTER_LINEAR) for m in maps]
+    if divided:
+        cams = [m / (m.max() + np.float32(1e-5)) for m in cams]
+    return np.array(cams, np.float16).reshape(len(cams), *grid), divided
+
+
+@dataclass(frozen=True)
+class ImportedCams:
+    """The CAMs of an image's labels as keys (K ids 0..C-1) and float16 (K, ceil(H/8), ceil(W/8)).
+
+    Called with a record it also tells how many maps of other classes the file has, and whether the
+    maps were divided by their maxima; see `initial_cams`. Picklable, so that processes can share
+    the work. An image without labels needs no file.
+    """
+
+    index: DatasetIndex
+    files: ImageFiles
+
+    @classmethod
+    def of_settings(cls, index, settings):
+        """From the index and the section `cam.files`; InputError if there is no such folder."""
+        return cls(index, ImageFiles.of_settings(settings, "CAM files", "cam.files"))
+
+    def check(self, records):
+        """Look whether all files are there; InputError names the first few that are not."""
+        self.files.check([record for record in records if record.labels])
+
+    def __call__(self, record):
+        size = (record.height, record.width)
+        keys = [c for c, name in enumerate(self.index.classes) if name in record.labels]
+        if not keys:
+            return keys, *initial_cams([], size), 0
+        path = self.files.path(record)
+        numbers = file_classes(self.index)
+        maps = read_cam_file(path, size, max(numbers) + 1)
+        absent = [self.index.classes[key] for key in keys if numbers[key] not in maps]
+        if absent:
+            raise InputError(
+                f"CAM file {path} has maps of the classes {listed(sorted(maps)) or 'none'}, and"
+                f" none of {listed(absent)}, a label of image {record.image_id}"
+                f" ({listed([numbers[self.index.classes.index(name)] for name in absent])} there):"
+                " make the CAMs of these labels, or correct the labels"
+            )
+        cams, divided = initial_cams([maps[numbers[key]] for key in keys], size)
+        return keys, cams, divided, len(maps) - len(keys)
