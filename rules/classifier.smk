@@ -1,4 +1,4 @@
-"""Classification pre-training and its CAMs: shared by all variants."""
+"""Classification pre-training and the CAMs of stage 0: shared by all variants."""
 
 
 rule train_classifier:
@@ -31,31 +31,62 @@ rule train_classifier:
         )
 
 
-rule extract_cams:
-    input:
-        **DATA_INPUT,
-        code=code("extract_cams"),
-        model="results/{dataset}/classifier/seed{seed}/model.pt",
-    output:
-        intermediate("results/{dataset}/classifier/seed{seed}/cams/shard{shard}.h5"),
-    log:
-        "results/logs/{dataset}/classifier/seed{seed}/cams/shard{shard}.log",
-    benchmark:
-        "results/benchmarks/{dataset}/classifier/seed{seed}/cams/shard{shard}.tsv"
-    threads: CONFIG["resources"]["infer"]["threads"]
-    resources:
-        **network_job("infer"),
-    params:
-        shards=CONFIG["shards"],
-        module="workflow_scripts.extract_cams",
-        settings=view_settings("cam", trained_by="classifier"),
-    shell:
-        command(
-            "--seed {wildcards.seed}",
-            "--model {input.model}",
-            "--output {output}",
-            DATA,
-            SETTINGS,
-            SHARD,
-            HARDWARE,
-        )
+if CONFIG["cam"]["source"] == "files":
+
+    rule import_cams:
+        input:
+            **DATA_INPUT,
+            code=code("import_cams"),
+        output:
+            intermediate("results/{dataset}/classifier/seed{seed}/cams/shard{shard}.h5"),
+        log:
+            "results/logs/{dataset}/classifier/seed{seed}/cams/shard{shard}.log",
+        benchmark:
+            "results/benchmarks/{dataset}/classifier/seed{seed}/cams/shard{shard}.tsv"
+        threads: CONFIG["resources"]["infer"]["threads"]
+        resources:
+            **cpu_job("infer"),
+        params:
+            shards=CONFIG["shards"],
+            module="workflow_scripts.import_cams",
+            settings=as_json(CONFIG["cam"]["files"]),
+        shell:
+            command(
+                "--seed {wildcards.seed}",
+                "--threads {threads}",
+                "--output {output}",
+                DATA,
+                SETTINGS,
+                SHARD,
+            )
+
+else:
+
+    rule extract_cams:
+        input:
+            **DATA_INPUT,
+            code=code("extract_cams"),
+            model="results/{dataset}/classifier/seed{seed}/model.pt",
+        output:
+            intermediate("results/{dataset}/classifier/seed{seed}/cams/shard{shard}.h5"),
+        log:
+            "results/logs/{dataset}/classifier/seed{seed}/cams/shard{shard}.log",
+        benchmark:
+            "results/benchmarks/{dataset}/classifier/seed{seed}/cams/shard{shard}.tsv"
+        threads: CONFIG["resources"]["infer"]["threads"]
+        resources:
+            **network_job("infer"),
+        params:
+            shards=CONFIG["shards"],
+            module="workflow_scripts.extract_cams",
+            settings=view_settings("cam", without=["source", "files"], trained_by="classifier"),
+        shell:
+            command(
+                "--seed {wildcards.seed}",
+                "--model {input.model}",
+                "--output {output}",
+                DATA,
+                SETTINGS,
+                SHARD,
+                HARDWARE,
+            )

@@ -85,11 +85,22 @@ def digests_of_lists(_):
 
 
 def pseudo_label_settings(wildcards):
-    """Section `pseudo_labels`; stage 0 has no updated saliency, so nothing of it counts there."""
+    """Section `pseudo_labels`, as far as it counts at a stage.
+
+    Stage 0 has no updated saliency, and nothing else counts where its labels are files.
+    """
     section = VARIANTS[wildcards.variant]["pseudo_labels"]
+    if wildcards.stage == "0" and imports_labels(wildcards.variant):
+        return as_json({"files": section["files"]})
+    section = {key: value for key, value in section.items() if key not in ("initial", "files")}
     if wildcards.stage == "0":
-        section = section | {"background": "off_the_shelf", "saliency_crf": None}
+        section |= {"background": "off_the_shelf", "saliency_crf": None}
     return as_json(section)
+
+
+def imports_labels(variant):
+    """Whether the segmentation labels of stage 0 are another tool's, and need no CAMs."""
+    return VARIANTS[variant]["pseudo_labels"]["initial"] == "files"
 
 
 def training_settings(wildcards):
@@ -149,14 +160,17 @@ def all_shards(pattern, **wildcards):
 
 def seeds_of_pseudo_labels(wildcards):
     """CAMs, and from stage 1 on refined saliency: of the classifier, or of the stage before."""
+    if wildcards.stage == "0" and imports_labels(wildcards.variant):
+        return {}
     if wildcards.stage == "0":
         return {"cams": "results/{dataset}/classifier/seed{seed}/cams/shard{shard}.h5"}
     run = "results/{dataset}/{variant}/seed{seed}/stage{stage}"
     return {"cams": f"{run}/cams/shard{{shard}}.h5", "refined": f"{run}/saliency/shard{{shard}}.h5"}
 
 
-def refined_argument(_, input):
-    return f" --refined-saliency {input.refined}" if "refined" in input.keys() else ""
+def seed_arguments(_, input):
+    names = {"cams": "--cams", "refined": "--refined-saliency"}
+    return " ".join(f"{names[key]} {input[key]}" for key in names if key in input.keys())
 
 
 def model_before(wildcards):
@@ -177,22 +191,28 @@ def stage_files(pattern, wildcards):
 
 
 def stage_cams(wildcards):
-    """The first shard of the CAMs of each stage, if kept; those of stage 0 are the classifier's."""
+    """The first shard of the CAMs of each stage, if kept; those of stage 0 are the classifier's.
+
+    None are made for the picture alone, where stage 0 learns from the labels of another tool.
+    """
     if CONFIG["keep"] == "final":
         return []
     files = stage_files(
         "results/{dataset}/{variant}/seed{seed}/stage{stage}/cams/shard0.h5", wildcards
     )
+    if imports_labels(wildcards.variant):
+        return files[1:]
     return ["results/{dataset}/classifier/seed{seed}/cams/shard0.h5", *files[1:]]
 
 
-def numbered(files, prefix=""):
+def numbered(files, prefix="", first=0):
     """Arguments STAGE=FILE."""
-    return [f"{prefix}{stage}={file}" for stage, file in enumerate(files)]
+    return [f"{prefix}{stage}={file}" for stage, file in enumerate(files, first)]
 
 
-def cams_argument(_, input):
-    return " ".join(["--cams", *numbered(input.cams)]) if input.cams else ""
+def cams_argument(wildcards, input):
+    first = int(imports_labels(wildcards.variant))
+    return " ".join(["--cams", *numbered(input.cams, first=first)]) if input.cams else ""
 
 
 def predictions():

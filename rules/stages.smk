@@ -21,11 +21,11 @@ rule make_pseudo_labels:
         shards=CONFIG["shards"],
         module="workflow_scripts.make_pseudo_labels",
         settings=pseudo_label_settings,
-        refined=refined_argument,
+        seeds=seed_arguments,
     shell:
         command(
-            "--cams {input.cams}",
-            "--saliency {input.saliency}{params.refined}",
+            "{params.seeds}",
+            "--saliency {input.saliency}",
             "--threads {threads}",
             "--output {output}",
             DATA,

@@ -48,6 +48,11 @@ def config(tmp_path):
     return {
         "dataset": {"name": "small", "format": "folder", "root": str(tmp_path)},
         "saliency": {"source": "maps", "maps": {"folder": str(maps)}},
+        "cam": {"source": "classifier", "files": {"folder": None, "pattern": "{image_id}.npy"}},
+        "pseudo_labels": {
+            "initial": "fusion",
+            "files": {"folder": None, "pattern": "{image_id}.png"},
+        },
         "backbone": {
             "name": "efficientnet_lite0",
             "output_stride": 8,
@@ -151,6 +156,52 @@ def test_unknown_source_of_saliency(config, index):
     assert "guess" in problems(check.check_saliency(config["saliency"], index.records))["saliency"]
 
 
+def given_cams(folder):
+    """The section `cam` for CAM files of the three training images."""
+    folder.mkdir()
+    for image_id in "abc":
+        np.save(folder / f"{image_id}.npy", {0: np.ones((24, 40), np.float32)})
+    return {"source": "files", "files": {"folder": str(folder), "pattern": "{image_id}.npy"}}
+
+
+def given_labels(folder):
+    """The section `pseudo_labels` for label PNGs of the three training images."""
+    folder.mkdir()
+    for image_id in "abc":
+        write_palette_png(folder / f"{image_id}_label.png", np.ones((24, 40), np.uint8))
+    return {"initial": "files", "files": {"folder": str(folder), "pattern": "{image_id}_label.png"}}
+
+
+def test_files_of_other_tools_are_read(config, index, tmp_path):
+    config["cam"] = given_cams(tmp_path / "cams")
+    config["variants"]["given"] = {"pseudo_labels": given_labels(tmp_path / "labels")}
+    messages = {f.subject: f.message for f in check.check_run(config, index, tmp_path)}
+    assert (messages["CAMs"], messages["pseudo labels"]) == ("3 readable", "3 readable")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "name", "subject"),
+    [
+        (truncate, "cams/b.npy", "CAMs"),
+        (Path.unlink, "cams/b.npy", "CAMs"),
+        (lambda path: np.save(path, {1: np.ones((24, 40))}), "cams/a.npy", "CAMs"),
+        (truncate, "labels/a_label.png", "pseudo labels"),
+        (Path.unlink, "labels/a_label.png", "pseudo labels"),
+        (lambda path: shutil.rmtree(path.parent), "cams/b.npy", "CAMs"),
+        (lambda path: shutil.rmtree(path.parent), "labels/b_label.png", "pseudo labels"),
+    ],
+)
+def test_a_spoilt_file_of_another_tool_is_found(config, index, tmp_path, spoil, name, subject):
+    config["cam"] = given_cams(tmp_path / "cams")
+    config["variants"] = {"given": {"pseudo_labels": given_labels(tmp_path / "labels")}}
+    spoil(tmp_path / name)
+    found = problems(check.check_run(config, index, tmp_path))
+    assert list(found) == [subject]
+    folder = Path(name).parent.name
+    assert Path(name).name in found[subject] or f"{folder} is not a folder" in found[subject]
+    assert "\n" not in found[subject]
+
+
 @pytest.mark.parametrize(
     ("name", "gpu", "level"),
     [
@@ -197,6 +248,12 @@ def test_needed_disk_follows_the_run(config, index):
     assert total(**everywhere, stages=1) - total(stages=1) == pytest.approx(more, abs=5)
     assert total(images={"long_side": 16}) < total()
     assert total(images={"long_side": 4000}) == total()
+    # Imported CAMs have the grid of stride 8, whatever the network's.
+    backbone = config["backbone"] | {"output_stride": 16}
+    files = {"source": "files", "files": {}}
+    assert total(cam=files) == total() and total(cam=files, backbone=backbone) > total(
+        backbone=backbone
+    )
 
 
 def test_needed_disk_by_hand(config, index):

@@ -317,6 +317,17 @@ def test_ablations_of_the_paper_are_accepted(network, stages):
                 "{image_id}.png\n",
             )
         ),
+        ({"cam": {"source": "files"}}, "cam.files.folder: the source files needs"),
+        ({"cam": {"files": {"pattern": "cam.npy"}}}, "cam.files.pattern: 'cam.npy' does not fit"),
+        (
+            {"cam": {"files": {"pattern": "{id}/{image_id}"}}},
+            "does not fit: name of an image's file in it, with {image_id} for the id",
+        ),
+        ({"pseudo_labels": {"initial": "files"}}, "pseudo_labels.files.folder: initial: files"),
+        (
+            {"variants": {"x": {"pseudo_labels": {"initial": "files"}}}},
+            "variants.x.pseudo_labels.files.folder: initial: files needs",
+        ),
         ({"backbone": {"name": "resnet38", "output_stride": 16}}, "backbone.output_stride: "),
         ({"prediction": {"splits": ["vall"]}}, "prediction.splits[0]: must be one of train"),
         ({"recipe": "papr"}, "recipe: there is no 'papr' (did you mean paper?)"),
@@ -418,6 +429,21 @@ def test_unset_variable_is_named_where_it_is_used(monkeypatch, value):
     assert resolve(merge(MINIMAL, maps))["saliency"]["source"] == "u2netp"
 
 
+def test_folders_of_other_tools_expand_where_they_are_used(monkeypatch):
+    files = {"folder": "$VOC_ROOT/cams"}
+    config = resolve(merge(MINIMAL, {"cam": {"source": "files", "files": files}}))
+    assert config["cam"]["files"] == {"folder": "/data/voc/cams", "pattern": "{image_id}.npy"}
+    assert resolve(merge(MINIMAL, {"cam": {"files": {"folder": "$NOT_SET"}}}))  # not asked for
+    labels = {"pseudo_labels": {"initial": "files", "files": {"folder": "$VOC_ROOT/labels"}}}
+    config = resolve(merge(MINIMAL, {"variants": {"fused": {}, "given": labels}}))
+    given = variant_config(config, "given")["pseudo_labels"]
+    assert given["files"] == {"folder": "/data/voc/labels", "pattern": "{image_id}.png"}
+    assert variant_config(config, "fused")["pseudo_labels"]["files"]["folder"] is None
+    monkeypatch.delenv("VOC_ROOT")
+    message = refusal({"variants": {"given": labels}})
+    assert message.startswith("variants.given.pseudo_labels.files.folder: the environment variable")
+
+
 # --- recipes and overlays ----------------------------------------------------------------------
 
 
@@ -503,8 +529,10 @@ VOC2012 = {
     "classifier.colour_jitter": [0.3, 0.3, 0.3, 0.1],
     "classifier.frozen": ["conv1a", "b2", "b2_1", "b2_2"],
     "classifier.precision": "fp32",
+    "cam.source": "classifier",
     "cam.scales": [1, 0.5, 1.5, 2],
     "cam.flip": True,
+    "pseudo_labels.initial": "fusion",
     "pseudo_labels.object_threshold": 0.2,
     "pseudo_labels.salient_threshold": 0.06,
     "pseudo_labels.background": "off_the_shelf",
@@ -552,7 +580,14 @@ VOC2012 = {
     "compute.channels_last": False,
     "compute.workers": 2,
 }
-UNUSED_BY_VOC2012 = ("dataset.folder.", "dataset.demo.", "saliency.u2netp.", "resources.")
+UNUSED_BY_VOC2012 = (
+    "dataset.folder.",
+    "dataset.demo.",
+    "saliency.u2netp.",
+    "cam.files.",
+    "pseudo_labels.files.",
+    "resources.",
+)
 
 
 def test_voc2012_is_the_setting_of_the_paper():

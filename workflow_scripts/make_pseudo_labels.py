@@ -1,4 +1,7 @@
-"""Pseudo labels of a shard: CRF on the saliency (stage >= 1), fusion with the CAMs."""
+"""Pseudo labels of a shard: CRF on the saliency (stage >= 1), fusion with the CAMs.
+
+At stage 0 the segmentation may be another tool's, from files, instead of the fusion.
+"""
 
 from dataclasses import dataclass
 
@@ -8,6 +11,7 @@ from workflow_scripts import arguments
 from workflow_scripts.command import run
 from wsss.artifacts import ArtifactReader, ArtifactWriter
 from wsss.datasets.index import DatasetIndex
+from wsss.image_files import ImageFiles, label_files
 from wsss.parallel import map_images
 from wsss.pseudo_labels import make_pseudo_labels
 
@@ -35,27 +39,45 @@ class PseudoLabels:
         )
 
 
+@dataclass
+class GivenLabels:
+    """The saliency of a record as it is, and segmentation labels from files; picklable."""
+
+    index: DatasetIndex
+    off_the_shelf: ArtifactReader
+    files: ImageFiles
+
+    def __call__(self, record):
+        saliency = self.off_the_shelf.read(record.image_id).array
+        return saliency, self.index.read_label_map(record, self.files.path(record))
+
+
 def main(argv=None):
     made = arguments.parser(__doc__)
     arguments.add_run(made, "variant", "seed", "stage", "shard", "shards")
-    made.add_argument("--cams", required=True)
+    made.add_argument("--cams", help="for all but labels from files")
     made.add_argument("--saliency", required=True, help="off-the-shelf saliency")
     made.add_argument("--refined-saliency", help="refined saliency, for stages >= 1")
     made.add_argument("--threads", type=int, default=1)
     made.add_argument("--output", required=True)
     args = made.parse_args(argv)
+    if "files" not in args.settings and not args.cams:
+        made.error("--cams is needed, or the setting files")
     index = arguments.dataset_index(args)
     records = index.shard("train", args.shard, args.shards)
     data = arguments.identity(args, index)
-    later = {"variant": args.variant, "stage": args.stage} if args.stage else {}
-    cams = ArtifactReader(args.cams, "cams", **data, seed=args.seed, **later)
     saliency = ArtifactReader(args.saliency, "saliency", **data)
-    refined = None
-    if args.stage:
-        refined = ArtifactReader(
-            args.refined_saliency, "refined_saliency", **data, seed=args.seed, **later
-        )
-    work = PseudoLabels(index, cams, saliency, refined, args.settings)
+    later = {"variant": args.variant, "stage": args.stage} if args.stage else {}
+    cams, refined = (
+        ArtifactReader(path, kind, **data, seed=args.seed, **later) if path else None
+        for path, kind in ((args.cams, "cams"), (args.refined_saliency, "refined_saliency"))
+    )
+    if "files" in args.settings:
+        files = label_files(args.settings["files"])
+        files.check(records)
+        work = GivenLabels(index, saliency, files)
+    else:
+        work = PseudoLabels(index, cams, saliency, refined, args.settings)
     readers = [reader for reader in (cams, saliency, refined) if reader]
     with ArtifactWriter(
         args.output,

@@ -6,9 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from wsss.cam_files import ImportedCams
+from wsss.configuration import merge
 from wsss.datasets.index import SPLITS
 from wsss.disk import disk_needed, readable_bytes
 from wsss.errors import InputError
+from wsss.image_files import label_files
 from wsss.progress import progress
 
 SHOWN = 3  # offenders named per check
@@ -27,8 +30,8 @@ def check_run(config, index, results="results"):
     """Check everything that a run will read, the device and the free disk space.
 
     Args:
-        config: the merged configuration (sections dataset, saliency, backbone, device, stages,
-            seeds, variants, images).
+        config: the merged configuration (sections dataset, saliency, cam, pseudo_labels, backbone,
+            device, stages, seeds, variants, images).
         index: the DatasetIndex of the run.
         results: the folder that the run will write to; it need not exist.
 
@@ -39,9 +42,11 @@ def check_run(config, index, results="results"):
 
 
 def check_besides_images(config, index, results="results"):
-    """What `check_run` checks without the photographs: saliency, weights, device and disk."""
+    """What `check_run` checks without the photographs: maps, weights, device and disk."""
     return [
         *check_saliency(config["saliency"], index.split("train")),
+        *check_cam_files(config["cam"], index),
+        *check_label_files(config, index),
         *check_weights(config["backbone"]),
         *check_device(config["device"]),
         *check_disk(disk_needed(config, index), results),
@@ -87,6 +92,40 @@ def check_saliency(settings, train):
         return [Finding("ok", "saliency", f"{name}, computed for {len(train)} training images")]
     # A ready map is read without its image: what decodes here will decode in the job.
     return [_all_readable("saliency", train, lambda record: source.predict(record, None))]
+
+
+def check_cam_files(settings, index):
+    """Read the CAMs of another tool, where stage 0 begins with them; silent where it does not."""
+    if settings["source"] != "files":
+        return []
+    train = index.split("train")
+    try:
+        cams = ImportedCams.of_settings(index, settings["files"])
+        cams.check(train)
+    except InputError as error:
+        return [Finding("problem", "CAMs", str(error))]
+    return [_all_readable("CAMs", [record for record in train if record.labels], cams)]
+
+
+def check_label_files(config, index):
+    """Read the pseudo labels of another tool, for each variant that begins with some."""
+    sections = [
+        merge(config["pseudo_labels"], variant.get("pseudo_labels", {}))
+        for variant in config["variants"].values()
+    ]
+    chosen = [section["files"] for section in sections if section["initial"] == "files"]
+    different = [files for number, files in enumerate(chosen) if files not in chosen[:number]]
+    return [_label_files(files, index) for files in different]
+
+
+def _label_files(settings, index):
+    train = index.split("train")
+    try:
+        files = label_files(settings)
+        files.check(train)
+    except InputError as error:
+        return Finding("problem", "pseudo labels", str(error))
+    return _all_readable("pseudo labels", train, lambda r: index.read_label_map(r, files.path(r)))
 
 
 def check_weights(backbone):

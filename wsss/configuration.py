@@ -74,7 +74,7 @@ def resolve(user):
     _refuse_problems(config)
     config = _expand_paths(config)
     for variant in config["variants"]:
-        variant_config(config, variant)
+        _expand_label_files(config, variant)
     return config
 
 
@@ -208,7 +208,22 @@ def _expand_paths(config):
     _expand(config["backbone"], "backbone.weights")
     for key in config["saliency"][source]:
         _expand(config["saliency"][source], f"saliency.{source}.{key}")
+    if config["cam"]["source"] == "files":
+        _expand(config["cam"]["files"], "cam.files.folder")
+    if config["pseudo_labels"]["initial"] == "files":
+        _expand(config["pseudo_labels"]["files"], "pseudo_labels.files.folder")
     return config
+
+
+def _expand_label_files(config, variant):
+    """The same for a variant's pseudo labels, in place; the variant is checked with it."""
+    section = variant_config(config, variant)["pseudo_labels"]
+    before = section["files"]["folder"]
+    if section["initial"] == "files":
+        _expand(section["files"], f"variants.{variant}.pseudo_labels.files.folder")
+    if section["files"]["folder"] != before:
+        change = {"pseudo_labels": {"files": section["files"]}}
+        config["variants"][variant] = merge(config["variants"][variant], change)
 
 
 def _expand(section, dotted):
@@ -275,6 +290,11 @@ def _data_contradictions(config):
         yield "dataset.classes: background is always there as class 0; leave it out"
     if saliency["source"] == "maps" and saliency["maps"]["folder"] is None:
         yield "saliency.maps.folder: the source maps needs the folder of the saliency maps"
+    if config["cam"]["source"] == "files" and config["cam"]["files"]["folder"] is None:
+        yield "cam.files.folder: the source files needs the folder of the CAM files"
+    labels = config["pseudo_labels"]
+    if labels["initial"] == "files" and labels["files"]["folder"] is None:
+        yield "pseudo_labels.files.folder: initial: files needs the folder of the label PNGs"
     for name in config["variants"]:
         if name in RESERVED_VARIANTS:
             yield f"variants.{name}: the results folder {name} has another use; rename it"

@@ -1,6 +1,8 @@
 """How much disk a run needs, before it runs."""
 
-from math import ceil
+from math import ceil, prod
+
+from wsss.cam_files import GRID_STRIDE, strided_size
 
 SPARE = 1.2  # the estimate of disk is meant to be too high rather than too low
 
@@ -32,7 +34,9 @@ def disk_needed(config, index):
         r for name in config["prediction"]["splits"] if name != "val" for r in index.split(name)
     ]
     pixels, cells = _pixels, _cell_counter(config)
-    cam_cells = sum(cells(record) * max(1, len(record.labels)) for record in train)
+    cam_cells = _cam_cells(train, cells)
+    imported = config["cam"]["source"] == "files"
+    first_cells = _cam_cells(train, _imported_cells) if imported else cam_cells
     features, labels = 2 * PACKED_FEATURES, PACKED_LABELS
 
     def predictions(records):
@@ -43,7 +47,7 @@ def disk_needed(config, index):
     checkpoint = checkpoint_bytes(config["backbone"])
     needed = {
         "saliency": pixels(train) * PACKED_SALIENCY,
-        "CAMs": cam_cells * features * (len(config["seeds"]) + kept),
+        "CAMs": (first_cells * len(config["seeds"]) + cam_cells * kept) * features,
         "refined saliency": sum(map(cells, train)) * features * kept,
         "pseudo labels": pixels(train) * (PACKED_SALIENCY + labels) * trainings,
         "predictions": predictions(val) * kept + predictions(others) * runs,
@@ -69,6 +73,14 @@ def checkpoint_bytes(backbone):
 
 def _pixels(records):
     return sum(record.width * record.height for record in records)
+
+
+def _cam_cells(records, cells):
+    return sum(cells(record) * max(1, len(record.labels)) for record in records)
+
+
+def _imported_cells(record):
+    return prod(strided_size((record.height, record.width), GRID_STRIDE))
 
 
 def _cell_counter(config):

@@ -41,3 +41,8 @@ class ImageFiles:
                 f"{len(missing)} of {len(records)} {self.what} are missing in {self.folder}:"
                 f" {listed(missing)}; add them, or correct {self.key}.folder and {self.key}.pattern"
             )
+
+
+def label_files(settings):
+    """Pseudo labels of another tool, from the section `pseudo_labels.files`."""
+    return ImageFiles.of_settings(settings, "pseudo labels", "pseudo_labels.files")
