@@ -7,9 +7,8 @@ from pathlib import Path
 
 from workflow_scripts.import_closure import files_of_module
 from wsss import configuration
-from wsss.datasets.formats import listed_files
+from wsss.datasets.formats import digest_of_listed, listed_files
 from wsss.errors import InputError
-from wsss.files import sha256_of
 from wsss.saliency import source_files
 
 # `python` in a job is the one that runs Snakemake, whether or not its environment is active. A
@@ -80,8 +79,8 @@ def dataset_settings():
 
 def digests_of_lists(_):
     """Label and list files count by content, not by path: their folder may move."""
-    files = listed_files(CONFIG["dataset"])
-    return [sha256_of(file) if file.is_file() else "missing" for file in files]
+    section = CONFIG["dataset"]
+    return [digest_of_listed(section, file) for file in listed_files(section)]
 
 
 def pseudo_label_settings(wildcards):

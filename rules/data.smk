@@ -7,14 +7,15 @@ rule index_dataset:
     output:
         index="results/{dataset}/index.csv",
         classes="results/{dataset}/classes.csv",
+        ground_truth="results/{dataset}/ground_truth.json",
         root="results/{dataset}/root.txt",
     log:
         "results/logs/{dataset}/index_dataset.log",
     benchmark:
         "results/benchmarks/{dataset}/index_dataset.tsv"
-    threads: CONFIG["resources"]["small"]["threads"]
+    threads: CONFIG["resources"]["index"]["threads"]
     resources:
-        **cpu_job("small"),
+        **cpu_job("index"),
     params:
         module="workflow_scripts.index_dataset",
         settings=dataset_settings(),
@@ -22,6 +23,7 @@ rule index_dataset:
     shell:
         command(
             "--settings {params.settings:q}",
+            "--threads {threads}",
             DATA,
         )
 

@@ -33,6 +33,8 @@ MINIMAL = {"dataset": {"name": "toy", "format": "demo"}, "recipe": "demo", "stag
 def folders(monkeypatch):
     monkeypatch.setenv("VOC_ROOT", "/data/voc")
     monkeypatch.setenv("VOC_SALIENCY", "/data/saliency")
+    monkeypatch.setenv("COCO_ROOT", "/data/coco")
+    monkeypatch.setenv("COCO_SALIENCY", "/data/coco/saliency")
     monkeypatch.setenv("PHOTOS", "/data/photos")
 
 
@@ -301,7 +303,7 @@ def test_ablations_of_the_paper_are_accepted(network, stages):
         ({"dataset": {"name": 2012}}, "dataset.name: must be text, not 2012; put it in quotes"),
         ({"dataset": {"format": "voc"}}, "dataset.root: the format voc needs"),
         ({"dataset": {"format": "folder"}}, "dataset.root: the format folder needs"),
-        ({"dataset": {"format": "coco"}}, "must be one of demo, voc, folder, not 'coco'"),
+        ({"dataset": {"format": "ade"}}, "must be one of demo, voc, coco, folder, not 'ade'"),
         ({"saliency": {"source": "maps"}}, "saliency.maps.folder: the source maps needs"),
         *(
             ({"saliency": {"maps": {"pattern": pattern}}}, "saliency.maps.pattern: ")
@@ -581,6 +583,7 @@ VOC2012 = {
     "compute.workers": 2,
 }
 UNUSED_BY_VOC2012 = (
+    "dataset.coco.",
     "dataset.folder.",
     "dataset.demo.",
     "saliency.u2netp.",
@@ -594,6 +597,36 @@ def test_voc2012_is_the_setting_of_the_paper():
     merged = leaves(load([CONFIG_YAML, CONFIG / "voc2012.yaml"]))
     used = {key: value for key, value in merged.items() if not key.startswith(UNUSED_BY_VOC2012)}
     assert used == VOC2012
+
+
+def test_coco_has_the_setting_of_voc_but_for_the_data_set():
+    """The paper gives one setting; the annotations' years and the numbers of jobs differ."""
+    same = {key: value for key, value in VOC2012.items() if not key.startswith("dataset.")}
+    for year in ("2014", "2017"):
+        merged = leaves(load([CONFIG_YAML, CONFIG / f"coco{year}.yaml"]))
+        own = {"shards": 64, "saliency.maps.folder": "/data/coco/saliency"}
+        assert {key: merged[key] for key in same} == same | own
+        data = {key: merged[f"dataset.{key}"] for key in ("name", "format", "root", "classes")}
+        assert data == {
+            "name": f"coco{year}",
+            "format": "coco",
+            "root": "/data/coco",
+            "classes": None,
+        }
+        section = {key.rpartition(".")[2]: merged[key] for key in merged if "dataset.coco." in key}
+        assert section == {
+            "train_images": f"train{year}",
+            "val_images": f"val{year}",
+            "test_images": None,
+            "train_annotations": f"annotations/instances_train{year}.json",
+            "val_annotations": f"annotations/instances_val{year}.json",
+            "train_list": None,
+            "val_list": None,
+            "test_list": None,
+            "masks": "smallest_on_top",
+            "masks_folder": "masks",
+            "unannotated": "drop",
+        }
 
 
 def test_official_differs_from_paper_as_the_released_code_does():

@@ -427,7 +427,7 @@ def test_faults_in_a_voc_tree_are_refused_by_name(voc, path, content, complaint)
 def test_faults_in_voc_settings_name_the_key(voc, tmp_path):
     for changes, complaint in [
         ({"classes": ["yeti"]}, r"dataset\.classes.*yeti"),
-        ({"format": "coco"}, r"dataset\.format.*voc"),
+        ({"format": "ade"}, r"dataset\.format.*voc"),
         ({"root": str(tmp_path / "gone")}, r"dataset\.root"),
         ({"voc": {**voc["voc"], "labels": "labels.txt"}}, r"dataset\.voc\.labels"),
         ({"voc": {**voc["voc"], "labels": "none.npy"}}, r"dataset\.voc\.labels.*annotations"),

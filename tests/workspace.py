@@ -23,7 +23,14 @@ PARTS = (
     "model",
 )
 DOCUMENTS = ("README.md", "Makefile")
-VARIABLES = ("VOC_ROOT", "VOC_SALIENCY", "PHOTOS", "SNAKEMAKE_PROFILE")
+VARIABLES = (
+    "VOC_ROOT",
+    "VOC_SALIENCY",
+    "COCO_ROOT",
+    "COCO_SALIENCY",
+    "PHOTOS",
+    "SNAKEMAKE_PROFILE",
+)
 
 
 @dataclass(frozen=True)

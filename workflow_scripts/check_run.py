@@ -35,7 +35,11 @@ def findings(config, results):
         note = Finding("note", "images", "not there yet: the run begins by drawing them")
         return [note, *check_besides_images(config, planned_demo(dataset), results)]
     try:
-        index = read_dataset(folder) if dataset["format"] == "demo" else build_index(dataset)
+        index = (
+            read_dataset(folder)
+            if dataset["format"] == "demo"
+            else build_index(dataset, paint=False)
+        )
     except InputError as error:
         return [Finding("problem", "data set", str(error)), *check_without_index(config)]
     return check_run(config, index, results)

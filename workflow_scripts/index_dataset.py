@@ -1,4 +1,7 @@
-"""Index a data set: `index.csv`, `classes.csv` and `root.txt` from the `dataset` section."""
+"""Index a data set: `index.csv`, `classes.csv`, `ground_truth.json` and `root.txt`.
+
+COCO's masks are painted first, below the root of the data set.
+"""
 
 import argparse
 import logging
@@ -6,6 +9,7 @@ import logging
 from workflow_scripts.arguments import as_json
 from workflow_scripts.command import run
 from wsss.datasets.formats import build_index
+from wsss.datasets.ground_truth import write_ground_truth
 from wsss.datasets.index import SPLITS, write_dataset
 
 log = logging.getLogger(__name__)
@@ -16,9 +20,11 @@ def main(arguments=None):
     parser.add_argument("--settings", required=True, type=as_json, help="section as JSON")
     parser.add_argument("--data", required=True, help="folder to write the files into")
     parser.add_argument("--root", help="folder of the data set, instead of dataset.root")
+    parser.add_argument("--threads", type=int, default=1, help="processes that paint masks")
     options = parser.parse_args(arguments)
-    index = build_index(options.settings, options.root)
+    index = build_index(options.settings, options.root, processes=options.threads)
     write_dataset(index, options.data)
+    write_ground_truth(index, options.data)
     counts = ", ".join(f"{len(index.split(name))} {name}" for name in SPLITS)
     log.info("%d classes; images: %s", len(index.classes), counts)
 

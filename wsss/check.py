@@ -4,10 +4,13 @@ import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 from wsss.cam_files import ImportedCams
 from wsss.configuration import merge
+from wsss.datasets.coco_masks import SECONDS_PER_MASK, unwritable
+from wsss.datasets.formats import paints_masks
 from wsss.datasets.index import SPLITS
 from wsss.disk import disk_needed, readable_bytes
 from wsss.errors import InputError
@@ -38,7 +41,10 @@ def check_run(config, index, results="results"):
     Returns:
         A list of `Finding`, those of level "problem" being what would stop the run.
     """
-    return [*check_images(index), *check_besides_images(config, index, results)]
+    return [
+        *check_images(index, paints_masks(config["dataset"])),
+        *check_besides_images(config, index, results),
+    ]
 
 
 def check_besides_images(config, index, results="results"):
@@ -63,14 +69,29 @@ def check_without_index(config):
     ]
 
 
-def check_images(index):
-    """Decode every image and mask completely."""
-    masked = [record for record in index.records if record.mask is not None]
+def check_images(index, painted_by_run=False):
+    """Decode every image and mask completely; masks that the run will paint need not be there."""
+    there, absent = [], []
+    for record in (record for record in index.records if record.mask is not None):
+        expected = not painted_by_run or (index.root / record.mask).is_file()
+        (there if expected else absent).append(record)
     return [
         _all_readable("images", index.records, index.read_image),
-        _all_readable("masks", masked, index.read_mask),
+        *([_all_readable("masks", there, index.read_mask)] if there or not absent else []),
+        *([_to_be_painted(index.root, absent)] if absent else []),
         *_counts(index),
     ]
+
+
+def _to_be_painted(root, records):
+    minutes = ceil(len(records) * SECONDS_PER_MASK / 60)
+    message = (
+        f"{len(records)} not there yet: the run begins by painting them, {minutes} min on one core"
+    )
+    folder = existing_parent(root / records[0].mask)
+    if not os.access(folder, os.W_OK):
+        return Finding("problem", "masks", unwritable(folder))
+    return Finding("note", "masks", message)
 
 
 def check_saliency(settings, train):
@@ -157,9 +178,7 @@ def check_device(name):
 
 def check_disk(needed, results):
     """Compare bytes by artifact kind with the free space where results will lie."""
-    folder = Path(results).absolute()
-    while not folder.exists():
-        folder = folder.parent
+    folder = existing_parent(Path(results).absolute())
     free, total = shutil.disk_usage(folder).free, sum(needed.values())
     largest = sorted(needed, key=needed.get, reverse=True)[:SHOWN]
     parts = ", ".join(f"{kind} {readable_bytes(needed[kind])}" for kind in largest)
@@ -170,6 +189,11 @@ def check_disk(needed, results):
     if total > free:
         return [Finding("problem", "disk", f"{message}: free some, or set keep: final")]
     return [Finding("ok", "disk", message)]
+
+
+def existing_parent(path):
+    """The path itself or the innermost folder around it that is there."""
+    return next(folder for folder in (path, *path.parents) if folder.exists())
 
 
 def _all_readable(subject, records, read):

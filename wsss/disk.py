@@ -3,6 +3,7 @@
 from math import ceil, prod
 
 from wsss.cam_files import GRID_STRIDE, strided_size
+from wsss.datasets.formats import paints_masks
 
 SPARE = 1.2  # the estimate of disk is meant to be too high rather than too low
 
@@ -21,7 +22,8 @@ def disk_needed(config, index):
 
     Per image: saliency, label maps and their PNGs at image resolution; CAMs and probabilities in
     float16 on the network's feature grid. Per training: a checkpoint in float32. With
-    `keep: final` the maps in between lie there for one stage of each run at a time.
+    `keep: final` the maps in between lie there for one stage of each run at a time. Ground truth
+    that the run paints is counted, though it lies below the root of the data set.
     """
     runs = len(config["seeds"]) * len(config["variants"])
     trainings = len(config["seeds"]) * sum(
@@ -38,6 +40,7 @@ def disk_needed(config, index):
     imported = config["cam"]["source"] == "files"
     first_cells = _cam_cells(train, _imported_cells) if imported else cam_cells
     features, labels = 2 * PACKED_FEATURES, PACKED_LABELS
+    painted = [r for r in index.records if r.mask and paints_masks(config["dataset"])]
 
     def predictions(records):
         return (
@@ -46,6 +49,7 @@ def disk_needed(config, index):
 
     checkpoint = checkpoint_bytes(config["backbone"])
     needed = {
+        "ground truth": pixels(painted) * labels,
         "saliency": pixels(train) * PACKED_SALIENCY,
         "CAMs": (first_cells * len(config["seeds"]) + cam_cells * kept) * features,
         "refined saliency": sum(map(cells, train)) * features * kept,

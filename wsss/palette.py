@@ -21,13 +21,16 @@ def voc_palette():
     return palette
 
 
-def write_palette_png(path, label_map):
-    """Write uint8 indices (H, W) as a PNG with VOC's palette; the indices stay as they are."""
+def write_palette_png(path, label_map, tidy=True):
+    """Write uint8 indices (H, W) as a PNG with VOC's palette; the indices stay as they are.
+
+    `tidy` as for `atomic_path`.
+    """
     if label_map.dtype != np.uint8 or label_map.ndim != 2:
         raise ValueError(
             f"a label map is uint8 of two dimensions, not {label_map.dtype} {label_map.shape}"
         )
     image = Image.fromarray(np.ascontiguousarray(label_map)).convert("L")
     image.putpalette(voc_palette().tobytes())
-    with atomic_path(path) as temporary:
+    with atomic_path(path, tidy) as temporary:
         image.save(temporary, format="PNG", optimize=False)

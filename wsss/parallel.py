@@ -1,11 +1,14 @@
 """One function over many images on several processes."""
 
 import multiprocessing
+from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 
 import cv2
 
 from wsss.progress import progress
+
+AHEAD = 4  # items under way per process
 
 _function = None
 
@@ -23,6 +26,8 @@ def _call(item):
 def map_images(function, items, processes, desc):
     """Yield function(item) in the order of the items, with a progress bar.
 
+    The items have a length and are gone through once, a few ahead of the results: neither these
+    nor those pile up where one side is slower, and they may be made as they are asked for.
     The function is sent once to each process; it must be picklable (a module's function, a
     `functools.partial` of one, or an object of a class with `__call__`).
     """
@@ -35,4 +40,20 @@ def map_images(function, items, processes, desc):
         initializer=_initialise,
         initargs=(function,),
     ) as pool:
-        yield from progress(pool.map(_call, items), total=len(items), desc=desc, unit="image")
+        results = _in_order(pool, items, AHEAD * processes)
+        yield from progress(results, total=len(items), desc=desc, unit="image")
+
+
+def _in_order(pool, items, ahead):
+    """Results in the order of the items, at most `ahead` of which are under way."""
+    under_way = deque()
+    try:
+        for item in items:
+            under_way.append(pool.submit(_call, item))
+            if len(under_way) >= ahead:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+    finally:
+        for future in under_way:
+            future.cancel()

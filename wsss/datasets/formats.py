@@ -3,9 +3,11 @@
 import logging
 from pathlib import Path
 
-from wsss.datasets import folder, voc
+from wsss.datasets import coco, folder, voc
+from wsss.datasets.coco_masks import digest_of_annotations
 from wsss.datasets.index import resolve_root
 from wsss.errors import InputError, listed
+from wsss.files import sha256_of
 
 log = logging.getLogger(__name__)
 
@@ -17,22 +19,30 @@ def _build_demo(settings, root):
     return demo.build(settings, root)
 
 
-FORMATS = {"voc": voc.build, "folder": folder.build, "demo": _build_demo}
+FORMATS = {"voc": voc.build, "coco": coco.build, "folder": folder.build, "demo": _build_demo}
 
 
-def build_index(settings, root=None):
+def build_index(settings, root=None, processes=1, paint=True):
     """Build the DatasetIndex that the `dataset` section describes.
 
-    `root` stands in for `dataset.root`. Raises InputError with the key or file to mend.
+    `root` stands in for `dataset.root`. COCO's masks are painted on the way, on `processes`
+    processes; without `paint` its index names masks that may not be there yet. Raises InputError
+    with the key or file to mend.
     """
     name = settings.get("format")
     if name not in FORMATS:
         raise InputError(f"dataset.format is {name!r}: choose one of {', '.join(FORMATS)}")
     made_here = name == "demo"
     folder_of_images = resolve_root(root or settings.get("root"), must_exist=not made_here)
-    index = FORMATS[name](settings, folder_of_images)
+    painting = {"processes": processes, "paint": paint} if paints_masks(settings) else {}
+    index = FORMATS[name](settings, folder_of_images, **painting)
     _check_training(index)
     return index
+
+
+def paints_masks(settings):
+    """Whether the format makes its masks from something else while it is indexed."""
+    return settings.get("format") == "coco"
 
 
 def _check_training(index):
@@ -52,4 +62,22 @@ def listed_files(settings):
     if name == "folder":
         paths = [settings["folder"][key] for key in ("labels", "val_list", "test_list")]
         return [root / path for path in paths if path]
+    if name == "coco":
+        section = settings["coco"]
+        lists = [section[f"{split}_list"] for split in ("train", "val", "test")]
+        return [root / path for path in (*coco.annotation_files(section), *lists) if path]
     return []
+
+
+def digest_of_listed(settings, file):
+    """SHA-256 of one of the `listed_files`, or "missing".
+
+    By content and not by path or time, so that a data set may move. COCO's annotations are too
+    large to be hashed at every call: what is known of them is remembered beside the masks.
+    """
+    path = Path(file)
+    if not path.is_file():
+        return "missing"
+    if settings["format"] == "coco":
+        return digest_of_annotations(path, Path(settings["root"], settings["coco"]["masks_folder"]))
+    return sha256_of(path)

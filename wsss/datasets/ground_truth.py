@@ -1,0 +1,41 @@
+"""Which masks a run is scored against: COCO has two kinds, VOC's and SBD's differ as well."""
+
+import json
+from pathlib import Path, PurePosixPath
+
+from wsss.datasets.coco_masks import read_manifest
+from wsss.datasets.index import SPLITS
+from wsss.files import atomic_path
+
+FILE = "ground_truth.json"
+MADE_FROM = ("variant", "images", "sha256")
+
+
+def ground_truth(index):
+    """A dict per folder of masks: its path below the root, and the number of masks in each split.
+
+    `scored` counts those that the evaluation uses. Of masks that were painted here, `made` has
+    the variant, the annotation file with its digest, and the digest of all masks.
+    """
+    folders = {}
+    for record in index.records:
+        if record.mask:
+            folders.setdefault(str(PurePosixPath(record.mask).parent), []).append(record)
+    return [_described(index.root, folder, records) for folder, records in folders.items()]
+
+
+def _described(root, folder, records):
+    counts = {split: sum(record.split == split for record in records) for split in SPLITS}
+    described = {"folder": folder, **counts, "scored": sum(record.scored for record in records)}
+    manifest = read_manifest(Path(root, folder))
+    if not manifest:
+        return described
+    source = {key: manifest["annotations"][key] for key in ("file", "sha256")}
+    made = {key: manifest[key] for key in MADE_FROM} | {"annotations": source}
+    return described | {"made": made}
+
+
+def write_ground_truth(index, folder):
+    """Write `ground_truth` as ground_truth.json into a data set's folder of results."""
+    with atomic_path(Path(folder) / FILE) as temporary:
+        temporary.write_text(json.dumps(ground_truth(index), indent=2) + "\n", encoding="utf-8")
