@@ -267,6 +267,9 @@ def test_needed_disk_by_hand(config, index):
     grid = 2 * cells * disk.PREDICTED_CLASSES * 2 * disk.PACKED_FEATURES
     assert needed["predictions"] == int((2 * labels + grid) * spare)
     assert needed["refined saliency"] == int(2 * 3 * cells * 2 * disk.PACKED_FEATURES * spare)
+    assert needed["ground truth"] == 0
+    painting = disk.disk_needed({**config, "dataset": {"format": "coco"}}, index)
+    assert painting["ground truth"] == int(4 * pixels * disk.PACKED_LABELS * spare)
     network = create_backbone("efficientnet_lite0")
     weights = sum(4 * tensor.numel() for tensor in network.state_dict().values())
     assert needed["checkpoints"] == pytest.approx(3 * weights * disk.HEADS * spare, rel=1e-6)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from wsss.errors import InputError
 from wsss.images import read_image
-from wsss.parallel import map_images
+from wsss.parallel import AHEAD, map_images
 
 
 def read(path):
@@ -44,3 +44,36 @@ def test_an_image_that_is_refused_is_named_after_those_before_it(paths, processe
     with pytest.raises(InputError) as error:
         next(results)
     assert str(paths[3]) in str(error.value) and "\n" not in str(error.value)
+
+
+class Counted:
+    """Numbers that are counted as they are asked for."""
+
+    def __init__(self, count):
+        self.count, self.asked = count, 0
+
+    def __len__(self):
+        return self.count
+
+    def __iter__(self):
+        for number in range(self.count):
+            self.asked += 1
+            yield number
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_items_are_made_as_they_are_needed(processes):
+    """So that memory does not grow with their number."""
+    items = Counted(60)
+    for done, result in enumerate(map_images(abs, items, processes, "count"), 1):
+        assert result == done - 1
+        assert items.asked <= done + AHEAD * processes
+    assert items.asked == 60
+
+
+def test_whoever_stops_early_does_not_wait_for_the_rest():
+    items = Counted(10**6)
+    results = map_images(abs, items, 2, "count")
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    results.close()
+    assert items.asked < 50

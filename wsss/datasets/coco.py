@@ -186,8 +186,12 @@ def _test_records(root, options):
     folder = root / options["test_images"]
     if not folder.is_dir():
         raise InputError(f"dataset.coco.test_images: the folder {folder} does not exist")
-    names = [p.name for p in folder.iterdir() if p.suffix.lower() in EXTENSIONS]
+    paths = [path for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS]
+    names = [path.name for path in paths if not path.name.startswith(".")]
     by_stem = {check_id(PurePosixPath(name).stem, str(folder)): name for name in sorted(names)}
+    if len(by_stem) < len(names):
+        twice = sorted(set(names) - set(by_stem.values()))
+        raise InputError(f"{folder}: another file has the id of {listed(twice)}: rename one")
     if options["test_list"]:
         by_stem = _listed_files(root / options["test_list"], folder, by_stem)
     paths = {stem: str(PurePosixPath(options["test_images"]) / n) for stem, n in by_stem.items()}

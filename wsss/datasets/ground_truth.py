@@ -28,10 +28,11 @@ def _described(root, folder, records):
     counts = {split: sum(record.split == split for record in records) for split in SPLITS}
     described = {"folder": folder, **counts, "scored": sum(record.scored for record in records)}
     manifest = read_manifest(Path(root, folder))
-    if not manifest:
+    try:
+        source = {key: manifest["annotations"][key] for key in ("file", "sha256")}
+        made = {key: manifest[key] for key in MADE_FROM} | {"annotations": source}
+    except (KeyError, TypeError):  # none, or another program's file of that name
         return described
-    source = {key: manifest["annotations"][key] for key in ("file", "sha256")}
-    made = {key: manifest[key] for key in MADE_FROM} | {"annotations": source}
     return described | {"made": made}
 
 
