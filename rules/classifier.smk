@@ -49,7 +49,8 @@ if CONFIG["cam"]["source"] == "files":
         params:
             shards=CONFIG["shards"],
             module="workflow_scripts.import_cams",
-            settings=as_json(CONFIG["cam"]["files"]),
+            # A function, or Snakemake would take {image_id} for a wildcard of its own.
+            settings=lambda wildcards: as_json(CONFIG["cam"]["files"]),
         shell:
             command(
                 "--seed {wildcards.seed}",

@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from workflow_scripts.arguments import dataset_index, identity
+from workflow_scripts.arguments import identity
 from wsss.artifacts import ArtifactReader, open_artifact, read_header
+from wsss.datasets.index import read_index
 from wsss.errors import InputError
 from wsss.parallel import map_images
 
@@ -17,17 +18,20 @@ def export_parser(doc):
     made.add_argument("artifacts", nargs="+", metavar="ARTIFACT", help="its shards, .h5")
     made.add_argument("--out", required=True, metavar="DIR", help="folder of the files")
     made.add_argument("--data", help="folder with index.csv; default: the nearest above ARTIFACT")
-    made.add_argument("--root", help="where the images lie now, if not where they were indexed")
     made.add_argument("--threads", type=int, default=1, help="processes that share the work")
     return made
 
 
 def open_exported(args, kind):
-    """The index and a reader of the artifacts; all of the run and stage of the first one."""
+    """The index and a reader of the artifacts; all of the run and stage of the first one.
+
+    The photographs are not looked for: nothing of them is exported.
+    """
     args.data = args.data or data_above(args.artifacts[0])
     if args.data is None:
         raise InputError(f"{args.artifacts[0]}: no index.csv above it; name its folder by --data")
-    index = dataset_index(args)
+    folder = Path(args.data)
+    index = read_index(folder / "index.csv", folder / "classes.csv", folder)
     who = identity(args, index) | run_of(args.artifacts[0])
     return index, ArtifactReader(args.artifacts, kind, **who)
 

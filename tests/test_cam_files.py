@@ -1,0 +1,249 @@
+"""CAMs in the files of PSA and IRN, as those tools write them, and as stage 0 takes them."""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from wsss import cam
+from wsss.cam_files import (
+    WRITERS,
+    ImportedCams,
+    file_classes,
+    initial_cams,
+    read_cam_file,
+    strided_size,
+)
+from wsss.datasets.index import DatasetIndex, ImageRecord
+from wsss.errors import InputError
+from wsss.image_files import ImageFiles
+
+SIZE = (45, 62)  # 12 x 16 at stride 4, 6 x 8 at stride 8
+
+
+def maps(count, size=SIZE, seed=0):
+    return np.random.default_rng(seed).random((count, *size)).astype(np.float32)
+
+
+def save_psa(path, found):
+    """As PSA's infer_cls.py: a dict that numpy pickles."""
+    np.save(path, found)
+    return path
+
+
+def save_irn(path, keys, strided, high_res):
+    """As IRN's make_cam.py: tensors, but for high_res."""
+    content = {"keys": torch.tensor(keys), "cam": torch.from_numpy(strided).cpu()}
+    np.save(path, content | ({} if high_res is None else {"high_res": high_res}))
+    return path
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "im.npy"
+
+
+def test_psa_is_read(path):
+    values = maps(2)
+    found = read_cam_file(save_psa(path, {3: values[0], np.int64(14): values[1]}), SIZE, 20)
+    assert list(found) == [3, 14]
+    np.testing.assert_array_equal(np.stack([*found.values()]), values)
+    assert read_cam_file(save_psa(path, {}), SIZE, 20) == {}
+
+
+def test_irn_is_read_by_its_finest_maps(path):
+    strided, high_res = maps(2, (12, 16)), maps(2)
+    found = read_cam_file(save_irn(path, [3, 14], strided, high_res), SIZE, 20)
+    assert list(found) == [3, 14]
+    np.testing.assert_array_equal(np.stack([*found.values()]), high_res)
+    found = read_cam_file(save_irn(path, [3, 14], strided, None), SIZE, 20)
+    np.testing.assert_array_equal(np.stack([*found.values()]), strided)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_other_precisions_become_float32(path, dtype):
+    values = maps(1).astype(dtype)
+    found = read_cam_file(save_psa(path, {0: values[0]}), SIZE, 20)
+    assert found[0].dtype == np.float32
+    np.testing.assert_array_equal(found[0], values[0].astype(np.float32))
+
+
+@pytest.mark.parametrize("classes", [[], [4], [0, 7, 19]])
+def test_other_tools_read_what_is_written(path, classes):
+    """The very statements by which PSA and IRN load their files."""
+    full, strided = maps(len(classes)), maps(len(classes), (12, 16))
+    WRITERS["psa"](path, classes, full, strided)
+    cams = np.load(path, allow_pickle=True).item()
+    assert list(cams) == classes
+    assert all(m.shape == SIZE and m.dtype == np.float32 for m in cams.values())
+    WRITERS["irn"](path, classes, full, strided)
+    cams = np.load(path, allow_pickle=True).item()
+    padded = np.pad(cams["keys"] + 1, (1, 0), mode="constant")
+    assert padded.tolist() == [0, *(c + 1 for c in classes)]
+    assert torch.equal(cams["cam"], torch.from_numpy(strided))
+    np.testing.assert_array_equal(cams["high_res"], full)
+    assert list(path.parent.iterdir()) == [path]
+
+
+class Command:
+    def __init__(self, command):
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+def ones(*shape):
+    return np.ones(shape, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ({0: ones(62, 45)}, r"class 0 has the shape \(62, 45\), its image needs \(45, 62\)"),
+        ({0: ones(1, *SIZE)}, "class 0 has the shape"),
+        ({0: np.full(SIZE, np.nan, np.float32)}, "class 0 has values that are not finite"),
+        ({0: np.full(SIZE, 1e300)}, "class 0 has values that are not finite"),
+        ({0: np.ones(SIZE, np.uint8)}, "class 0 is no array of floating-point"),
+        ({0: [[1.0]]}, "class 0 is no array of floating-point"),
+        ({-1: ones(*SIZE)}, "neither classes"),
+        ({"cat": ones(*SIZE)}, "its dict has cat"),
+        ({True: ones(*SIZE)}, "its dict has bool"),
+        ([ones(*SIZE)], "not a dict"),
+        (None, "no dict"),
+        ({"keys": np.array([0]), "high_res": ones(2, *SIZE)}, r"high_res has the shape \(2, 45"),
+        ({"keys": np.array([0]), "cam": ones(1, 11, 16)}, r"image needs \(1, 12, 16\)"),
+        ({"keys": np.array([0]), "cam": ones(1, 11, 16), "high_res": ones(1, *SIZE)}, "cam has"),
+        ({"keys": np.array([0])}, "neither high_res nor cam"),
+        ({"keys": np.array([1, 1]), "cam": ones(2, 12, 16)}, "name a class twice"),
+        ({"keys": np.array([-1]), "cam": ones(1, 12, 16)}, "keys are not"),
+        ({"keys": np.array([0.5]), "cam": ones(1, 12, 16)}, "keys are not"),
+        ({"keys": "cat", "cam": ones(1, 12, 16)}, "keys are not"),
+        ({"keys": torch.tensor([0]), "cam": torch.ones(1, 12, 16).to_sparse()}, "malicious"),
+        (Command("true"), r"system.*malicious"),
+        ({0: Command("true")}, r"system.*malicious"),
+    ],
+    ids=lambda value: "" if not isinstance(value, str) else value,
+)
+def test_bad_files_are_one_line_with_their_name(path, content, complaint):
+    np.save(path, content, allow_pickle=True)
+    with pytest.raises(InputError, match=complaint) as caught:
+        read_cam_file(path, SIZE, 20)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_file_far_too_large_is_not_read(path):
+    save_psa(path, {0: ones(*SIZE)})
+    os.truncate(path, 10**9)  # without content
+    with pytest.raises(InputError, match=r"im\.npy .*1000000000 bytes are too many"):
+        read_cam_file(path, SIZE, 20)
+
+
+def test_truncated_and_missing_files_are_named(path):
+    save_irn(path, [0, 2], maps(2, (12, 16)), maps(2))
+    whole = path.read_bytes()
+    for share in (0.0, 0.01, 0.3, 0.9, 0.999):
+        path.write_bytes(whole[: int(share * len(whole))])
+        with pytest.raises(InputError, match=r"CAM file .*im\.npy cannot be used"):
+            read_cam_file(path, SIZE, 20)
+    path.unlink()
+    with pytest.raises(InputError, match=r"im\.npy cannot be used .*No such file"):
+        read_cam_file(path, SIZE, 20)
+
+
+# --- as CAMs of stage 0 ------------------------------------------------------------------------
+
+
+def test_unnormalised_maps_become_cams_of_stage_0():
+    raw = 9 * maps(3) - 2
+    cams, divided = initial_cams(raw, SIZE)
+    assert divided and cams.dtype == np.float16 and cams.shape == (3, 6, 8)
+    rectified = torch.from_numpy(raw).clamp(min=0)[None]
+    grid = F.interpolate(rectified, (6, 8), mode="bilinear", align_corners=False)
+    np.testing.assert_allclose(cams, cam.normalise(grid)[0], atol=1e-3)
+
+
+def test_normalised_maps_keep_their_values():
+    values = np.full((1, *SIZE), 0.25, np.float32)
+    cams, divided = initial_cams(values, SIZE)
+    assert not divided and (cams == 0.25).all()
+    cams, divided = initial_cams(values - 0.5, SIZE)
+    assert not divided and (cams == 0).all()
+
+
+def test_no_maps_are_no_cams():
+    cams, divided = initial_cams([], SIZE)
+    assert cams.shape == (0, 6, 8) and cams.dtype == np.float16 and not divided
+
+
+@pytest.mark.parametrize("style", ["psa", "irn"])
+@pytest.mark.parametrize("size", [SIZE, (375, 500), (8, 8)])
+def test_there_and_back_again(path, style, size):
+    """Bilinear up and down: for smooth maps, such as a network's, a few thousandths.
+
+    Sampling at the centres, half-way between pixels, misses a peak of the interpolation by up to
+    1/32 of the second difference per axis; random cells are as rough as can be.
+    """
+    grid = strided_size(size, 8)
+    y, x = np.mgrid[0 : grid[0], 0 : grid[1]].astype(np.float32)
+    centre = np.array(grid) / 2
+    smooth = np.exp(-((y - centre[0]) ** 2 + (x - centre[1]) ** 2) / 32)
+    rough = np.random.default_rng(0).random(grid)
+    for values, tolerance in ((smooth, 0.006), (rough, 0.13)):
+        cams = torch.from_numpy(values.astype(np.float16)[None]).float()
+        full, strided = (
+            F.interpolate(cams[None], to, mode="bilinear")[0].numpy()
+            for to in (size, strided_size(size, 4))
+        )
+        WRITERS[style](path, [5], full, strided)
+        (back,), _ = initial_cams([*read_cam_file(path, size, 20).values()], size)
+        assert back.shape == grid
+        np.testing.assert_allclose(back, cams[0], atol=tolerance)
+
+
+# --- the files of a data set -------------------------------------------------------------------
+
+
+@pytest.fixture
+def index(tmp_path):
+    """Three images; a data set that learns the third and the eighth class of its masks."""
+    labels = {"a": ("cat", "bird"), "b": ("cat",), "none": ()}
+    records = [
+        ImageRecord(i, "train", False, f"{i}.jpg", None, SIZE[1], SIZE[0], names)
+        for i, names in labels.items()
+    ]
+    return DatasetIndex(tmp_path, ("bird", "cat"), (3, 8), tuple(records))
+
+
+@pytest.fixture
+def imported(index, tmp_path):
+    return ImportedCams(index, ImageFiles(tmp_path, "{image_id}_cam.npy", "CAM files", "cam.files"))
+
+
+def test_classes_are_those_of_the_masks(index, imported, tmp_path):
+    values = maps(3)
+    save_psa(tmp_path / "a_cam.npy", {7: values[0], 2: values[1], 19: values[2]})
+    keys, cams, _, surplus = imported(index.record("a"))
+    assert (file_classes(index), keys, surplus) == ([2, 7], [0, 1], 1)
+    np.testing.assert_array_equal(cams, initial_cams(values[[1, 0]], SIZE)[0])
+
+
+def test_an_image_without_labels_needs_no_file(index, imported):
+    keys, cams, divided, surplus = imported(index.record("none"))
+    assert (keys, cams.shape, divided, surplus) == ([], (0, 6, 8), False, 0)
+
+
+def test_missing_files_are_listed_before_any_work(index, imported, tmp_path):
+    with pytest.raises(InputError, match=r"2 of 2 CAM files are missing in .*: a_cam\.npy, b_cam"):
+        imported.check(index.records)
+    save_psa(tmp_path / "a_cam.npy", {})
+    with pytest.raises(InputError, match=r"1 of 2 .*: b_cam\.npy; add them, or correct cam\.files"):
+        imported.check(index.records)
+
+
+def test_a_label_without_a_map_is_named(index, imported, tmp_path):
+    save_psa(tmp_path / "a_cam.npy", {0: maps(1)[0], 7: maps(1)[0]})
+    with pytest.raises(InputError, match=r"a_cam\.npy has .* 0, 7, and none of bird, a label of"):
+        imported(index.record("a"))
