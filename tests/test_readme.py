@@ -5,6 +5,8 @@ import re
 import shlex
 import subprocess
 import sys
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from workspace import ROOT, Workspace
@@ -55,7 +57,11 @@ def test_snakemake_commands_have_a_plan(workspace, tmp_path, line):
 @pytest.mark.parametrize("line", PYTHON)
 def test_python_commands_run(finished_workspace, tmp_path, line):
     _, *words = shlex.split(line)
-    words = [str(tmp_path / word) if word.endswith(".png") else word for word in words]
+    folders = {word for option, word in pairwise(words) if option in ("--out", "--saliency")}
+    words = [
+        str(tmp_path / Path(word).name) if word in folders or word.endswith(".png") else word
+        for word in words
+    ]
     done = subprocess.run(
         [sys.executable, *words], cwd=finished_workspace.folder, capture_output=True, text=True
     )
@@ -74,6 +80,14 @@ def test_python_snippets_run(finished_workspace):
             text=True,
         )
         assert done.returncode == 0 and done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("text", re.findall(r"^```yaml\n(.*?)^```", README, re.M | re.S))
+def test_overlays_in_it_are_valid(tmp_path, text):
+    (tmp_path / "overlay.yaml").write_text(text)
+    configuration = importlib.import_module("wsss.configuration")
+    set_there = configuration.load([ROOT / "config.yaml", tmp_path / "overlay.yaml"])
+    assert set_there != configuration.load([ROOT / "config.yaml"])
 
 
 def test_artifacts_that_it_names_are_made(finished_workspace):
