@@ -1,7 +1,8 @@
 """AuxSegNet as a workflow: from photographs with image-level labels to segmentation, by stages.
 
 The configuration is config.yaml, and overlays given by --configfile. What depends on what:
-rules/data.smk -> rules/classifier.smk -> rules/stages.smk -> rules/evaluation.smk, rules/pictures.smk.
+rules/data.smk -> rules/classifier.smk -> rules/stages.smk -> rules/evaluation.smk, rules/pictures.smk,
+rules/submission.smk.
 """
 
 from snakemake.utils import min_version
@@ -34,6 +35,7 @@ include: "rules/classifier.smk"
 include: "rules/stages.smk"
 include: "rules/evaluation.smk"
 include: "rules/pictures.smk"
+include: "rules/submission.smk"
 
 
 rule all:
@@ -68,3 +70,8 @@ rule stage3:
 rule stage4:
     input:
         everything_of_stage(4),
+
+
+rule voc_submission:
+    input:
+        voc_submissions,

@@ -8,6 +8,7 @@ from pathlib import Path
 from workflow_scripts.import_closure import files_of_module
 from wsss import configuration
 from wsss.datasets.formats import digest_of_listed, listed_files
+from wsss.datasets.voc import CLASSES as VOC_CLASSES
 from wsss.errors import InputError
 from wsss.saliency import source_files
 
@@ -240,6 +241,41 @@ def pictures():
 
 def masks():
     return [f"results/{DATASET}/masks/masks.csv"] if CONFIG["masks"]["export"] else []
+
+
+def voc_submissions(_):
+    """Input function: archives for VOC's server of the last stage of all variants and seeds."""
+    refuse_voc_submission()
+    return [
+        f"results/{DATASET}/submission/{variant}_seed{seed}_stage{stages_of(variant)[-1]}.tar.gz"
+        for variant in VARIANTS
+        for seed in SEEDS
+    ]
+
+
+def submitted_labels(_):
+    """Input function: label maps of the test images, whatever `prediction.splits` says."""
+    refuse_voc_submission()
+    return all_shards(
+        "results/{dataset}/{variant}/seed{seed}/stage{stage}/predictions_crf/test/shard{shard}.h5"
+    )
+
+
+def refuse_voc_submission():
+    """End with one line where VOC's server could not take what would be made."""
+    section = CONFIG["dataset"]
+    if section["format"] != "voc":
+        problem = f"dataset.format is {section['format']}, but VOC's server scores VOC only"
+    elif tuple(section["classes"] or VOC_CLASSES) != VOC_CLASSES:
+        problem = "dataset.classes must be VOC's 20 in their order for VOC's server; set null"
+    elif section["voc"]["test_list"] is None:
+        problem = (
+            "dataset.voc.test_list is null; name the list of the 1,456 test images, such as"
+            " ImageSets/Segmentation/test.txt of VOC's test archive"
+        )
+    else:
+        return
+    sys.exit(f"error: voc_submission: {problem}")
 
 
 def runs(pattern, variant):

@@ -29,7 +29,7 @@ VARIANT_SECTIONS = (
 VOC_FILES = ("train_list", "val_list", "test_list", "scored_list", "labels")
 # Names beside which `results/` and `results/<dataset>/` keep their own folders and files.
 RESERVED_DATASETS = ("benchmarks", "logs")
-RESERVED_VARIANTS = ("classifier", "figures", "masks", "saliency", "tables")
+RESERVED_VARIANTS = ("classifier", "figures", "masks", "saliency", "submission", "tables")
 TYPE_NAMES = {
     "array": "a list",
     "boolean": "true or false",

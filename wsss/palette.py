@@ -1,5 +1,7 @@
 """The colours of PASCAL VOC and PNG files that carry class indices."""
 
+import io
+
 import numpy as np
 from PIL import Image
 
@@ -21,16 +23,24 @@ def voc_palette():
     return palette
 
 
-def write_palette_png(path, label_map, tidy=True):
-    """Write uint8 indices (H, W) as a PNG with VOC's palette; the indices stay as they are.
-
-    `tidy` as for `atomic_path`.
-    """
+def palette_png(label_map):
+    """Uint8 indices (H, W) as the bytes of a PNG with VOC's palette, indices as they are."""
     if label_map.dtype != np.uint8 or label_map.ndim != 2:
         raise ValueError(
             f"a label map is uint8 of two dimensions, not {label_map.dtype} {label_map.shape}"
         )
     image = Image.fromarray(np.ascontiguousarray(label_map)).convert("L")
     image.putpalette(voc_palette().tobytes())
+    content = io.BytesIO()
+    image.save(content, format="PNG", optimize=False)
+    return content.getvalue()
+
+
+def write_palette_png(path, label_map, tidy=True):
+    """Write uint8 indices (H, W) as a PNG with VOC's palette; the indices stay as they are.
+
+    `tidy` as for `atomic_path`.
+    """
+    content = palette_png(label_map)
     with atomic_path(path, tidy) as temporary:
-        image.save(temporary, format="PNG", optimize=False)
+        temporary.write_bytes(content)

@@ -1,0 +1,24 @@
+"""The archive for VOC's evaluation server."""
+
+
+rule make_voc_submission:
+    input:
+        **DATA_INPUT,
+        code=code("make_voc_submission"),
+        labels=submitted_labels,
+    output:
+        "results/{dataset}/submission/{variant}_seed{seed}_stage{stage}.tar.gz",
+    log:
+        "results/logs/{dataset}/{variant}/seed{seed}/stage{stage}/voc_submission.log",
+    threads: CONFIG["resources"]["small"]["threads"]
+    resources:
+        **cpu_job("small"),
+    params:
+        module="workflow_scripts.make_voc_submission",
+    shell:
+        command(
+            "--labels {input.labels}",
+            "--output {output}",
+            DATA,
+            RUN,
+        )

@@ -1,0 +1,601 @@
+"""The archive for VOC's server: what is in it, what the checker refuses, and the target."""
+
+import gzip
+import io
+import json
+import re
+import struct
+import tarfile
+import tracemalloc
+import zlib
+
+import numpy as np
+import pytest
+from conftest import TINY_RUN
+from PIL import Image, ImageDraw
+from workspace import ROOT, Workspace
+
+from workflow_scripts import check_voc_submission, make_voc_submission
+from workflow_scripts.import_closure import files_of_module
+from wsss.artifacts import ArtifactWriter
+from wsss.datasets.index import DatasetIndex, ImageRecord, write_dataset
+from wsss.datasets.voc import CLASSES
+from wsss.errors import InputError
+from wsss.palette import palette_png, voc_palette, write_palette_png
+
+FOLDER = "results/VOC2012/Segmentation/comp6_test_cls"
+SIZES = {"2008_000006": (31, 17), "2008_000011": (17, 31), "2008_000012": (40, 40)}
+IDS = list(SIZES)
+WHO = {"variant": "auxsegnet", "seed": 3, "stage": 1}
+
+
+def label_of(image_id, values=21):
+    width, height = SIZES[image_id]
+    rng = np.random.default_rng(IDS.index(image_id))
+    return rng.integers(0, values, (height, width)).astype(np.uint8)
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    """A folder of photographs, and the list of their ids as other projects write it."""
+    folder = tmp_path / "JPEGImages"
+    folder.mkdir()
+    for image_id, size in SIZES.items():
+        Image.new("RGB", size).save(folder / f"{image_id}.jpg")
+    (tmp_path / "test.txt").write_text("".join(f"/JPEGImages/{i}.jpg\n" for i in IDS))
+    return folder
+
+
+@pytest.fixture
+def make(tmp_path, photographs):
+    """A function that runs the command on label maps by id; returns the archive."""
+
+    def make(labels=None, classes=CLASSES, split="test"):
+        records = [
+            ImageRecord(i, split, False, f"JPEGImages/{i}.jpg", None, *size, ())
+            for i, size in SIZES.items()
+        ]
+        values = tuple(range(1, len(classes) + 1))
+        index = DatasetIndex(tmp_path, tuple(classes), values, tuple(records))
+        write_dataset(index, tmp_path / "data")
+        identity = {"dataset": "data", "index_digest": index.digest, "classes": list(classes)}
+        labels = labels or {image_id: label_of(image_id) for image_id in IDS}
+        shards = [list(labels)[:1], list(labels)[1:]]
+        for number, ids in enumerate(shards):
+            with ArtifactWriter(
+                tmp_path / f"shard{number}.h5",
+                "predictions_crf",
+                identity=identity | WHO | {"split": split},
+                parameters={},
+                sources={},
+                expected=ids,
+            ) as artifact:
+                for image_id in ids:
+                    artifact.write(image_id, labels[image_id])
+        output = tmp_path / "archive.tar.gz"
+        words = ["--data", tmp_path / "data", "--output", output, "--labels"]
+        words += [tmp_path / "shard0.h5", tmp_path / "shard1.h5"]
+        words += [word for key, value in WHO.items() for word in (f"--{key}", value)]
+        make_voc_submission.main(list(map(str, words)))
+        return output
+
+    return make
+
+
+@pytest.fixture
+def check(tmp_path, photographs, capsys):
+    """A function that runs the checker; returns the exit status and the lines."""
+
+    def check(archive):
+        capsys.readouterr()
+        words = [archive, "--list", tmp_path / "test.txt", "--images", photographs]
+        status = check_voc_submission.main(list(map(str, words)))
+        return status, capsys.readouterr().out.splitlines()
+
+    return check
+
+
+# --- the archive
+
+
+def test_the_archive_holds_the_masks_of_the_test_list(make, check):
+    archive = make()
+    with tarfile.open(archive, "r:gz") as tar:
+        assert tar.getnames() == [f"{FOLDER}/{image_id}.png" for image_id in sorted(IDS)]
+        for image_id in IDS:
+            with Image.open(tar.extractfile(f"{FOLDER}/{image_id}.png")) as mask:
+                assert (mask.format, mask.mode) == ("PNG", "P")
+                assert np.array_equal(np.array(mask), label_of(image_id))
+                assert mask.getpalette()[: 21 * 3] == voc_palette()[:21].ravel().tolist()
+    assert check(archive) == (0, ["ok: 3 masks (VOC 2012's test list has 1456)"])
+
+
+def test_the_same_masks_are_the_same_bytes(make):
+    first = make().read_bytes()
+    assert make().read_bytes() == first
+    again = {image_id: label_of(image_id) for image_id in reversed(IDS)}
+    assert make(again).read_bytes() == first
+    other = again | {IDS[0]: label_of(IDS[0], 20)}
+    assert make(other).read_bytes() != first
+
+
+def test_what_the_server_would_refuse_never_appears(make, tmp_path):
+    bad = {image_id: label_of(image_id) for image_id in IDS} | {IDS[1]: label_of(IDS[0])}
+    bad[IDS[2]] = np.full((40, 40), 255, np.uint8)
+    complaint = r"1 masks of another size .*2008_000011.*; 1 masks with values .*2008_000012"
+    with pytest.raises(InputError, match=complaint):
+        make(bad)
+    with pytest.raises(InputError, match=r"dataset\.classes"):
+        make(classes=CLASSES[:19])
+    with pytest.raises(InputError, match=r"dataset\.classes"):
+        make(classes=CLASSES[::-1])
+    with pytest.raises(InputError, match=r"dataset\.voc\.test_list"):
+        make(split="val")
+    assert not list(tmp_path.glob("*.tar.gz")) and not list(tmp_path.glob(".*"))
+
+
+# --- the checker, on archives that other tools might have made
+
+
+def good_members():
+    return {f"{FOLDER}/{image_id}.png": palette_png(label_of(image_id)) for image_id in IDS}
+
+
+def pack(path, members, extra=(), mode="w:gz", folders=(), **options):
+    """A tar of named contents, then of ready members with a header of their own."""
+    with tarfile.open(path, mode, **options) as tar:
+        for folder in folders:
+            member = tarfile.TarInfo(folder)
+            member.type = tarfile.DIRTYPE
+            tar.addfile(member)
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+        for member in extra:
+            tar.addfile(member, io.BytesIO(bytes(member.size)))
+    return path
+
+
+def special(name, kind, target=""):
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, target
+    return member
+
+
+def png_of(image_id, mode="P", palette=None, size=None, save="PNG", **options):
+    image = Image.fromarray(label_of(image_id))
+    if mode == "P":
+        image.putpalette((voc_palette() if palette is None else palette).tobytes())
+    else:
+        image = image.convert(mode)
+    if size:
+        image = image.resize(size, Image.Resampling.NEAREST)
+    content = io.BytesIO()
+    image.save(content, save, **options)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"folders": ["results", "results/VOC2012", FOLDER]},
+        {"format": tarfile.PAX_FORMAT},
+        {"format": tarfile.GNU_FORMAT},
+    ],
+)
+def test_archives_of_other_tools_pass(tmp_path, check, options):
+    members = dict(reversed(good_members().items()))
+    # another PNG encoder: packed to four bits, with the sixteen colours that it needs
+    few = label_of(IDS[0], 3)
+    image = Image.fromarray(few)
+    image.putpalette(voc_palette()[:16].tobytes())
+    content = io.BytesIO()
+    image.save(content, "PNG", bits=4, optimize=True)
+    members[f"{FOLDER}/{IDS[0]}.png"] = content.getvalue()
+    status, lines = check(pack(tmp_path / "a.tgz", members, **options))
+    assert status == 0 and lines[0].startswith("ok: 3 masks"), lines
+
+
+A, B, C = (f"{FOLDER}/{image_id}.png" for image_id in IDS)
+COLOURS = voc_palette()
+OTHER_COLOURS = COLOURS.copy()
+OTHER_COLOURS[5] += 1
+ADAPTIVE = np.random.default_rng(0).permutation(COLOURS)
+
+
+def png_chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def huge_png(width, height):
+    """A PNG of many zeros in few bytes, with a palette."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)
+    rows = zlib.compress(bytes((width + 1) * height), 9)
+    chunks = (b"IHDR", header), (b"PLTE", COLOURS.tobytes()), (b"IDAT", rows), (b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
+
+
+# Members to change (None to leave out), members to add, and the line that is said.
+TAMPERED = {
+    "missing": ({A: None, C: None}, [], "2 of 3 masks missing: 2008_000006, 2008_000012"),
+    "extra image": (
+        {f"{FOLDER}/2008_000001.png": palette_png(label_of(IDS[0]))},
+        [],
+        f"1 masks of images that are not in the list: {FOLDER}/2008_000001.png",
+    ),
+    "extra file": (
+        {f"{FOLDER}/README": b"x"},
+        [],
+        f"1 files that are not {FOLDER}/<image id>.png: {FOLDER}/README",
+    ),
+    "other folder": (
+        {A: None, A.replace("comp6", "comp5"): palette_png(label_of(IDS[0]))},
+        [],
+        f"1 files that are not {FOLDER}/<image id>.png: {A.replace('comp6', 'comp5')}",
+    ),
+    "no folder": (
+        {A: None, "2008_000006.png": palette_png(label_of(IDS[0]))},
+        [],
+        f"1 files that are not {FOLDER}/<image id>.png: 2008_000006.png",
+    ),
+    "capitals": (
+        {A: None, A.replace("png", "PNG"): palette_png(label_of(IDS[0]))},
+        [],
+        f"1 files that are not {FOLDER}/<image id>.png: {A.replace('png', 'PNG')}",
+    ),
+    "foreign folder": (
+        {},
+        [special("results/VOC2012/Main", tarfile.DIRTYPE)],
+        f"1 folders outside of {FOLDER}: results/VOC2012/Main",
+    ),
+    "twice": ({}, [tarfile.TarInfo(A)], f"1 masks that are there already: {A}"),
+    "symbolic link": ({B: None}, [special(B, tarfile.SYMTYPE, "/etc/passwd")], f"1 links: {B}"),
+    "hard link": ({B: None}, [special(B, tarfile.LNKTYPE, A)], f"1 links: {B}"),
+    "device": ({}, [special("results/null", tarfile.CHRTYPE)], "1 members that are no plain files"),
+    "absolute": (
+        {A: None, f"/{A}": palette_png(label_of(IDS[0]))},
+        [],
+        f"1 names that are absolute or hold ..: /{A}",
+    ),
+    "dots": (
+        {A: None, f"results/../{A}": palette_png(label_of(IDS[0]))},
+        [],
+        f"1 names that are absolute or hold ..: results/../{A}",
+    ),
+    "line break": (
+        {f"{FOLDER}/a\nok: 3.png": b""},
+        [],
+        f"1 masks of images that are not in the list: {FOLDER}/a?ok: 3.png",
+    ),
+    "JPEG": (
+        {A: png_of(IDS[0], "L", save="JPEG")},
+        [],
+        "1 masks that are no PNG, or damaged: 2008_000006.png",
+    ),
+    "empty": ({A: b""}, [], "1 masks that are no PNG, or damaged: 2008_000006.png"),
+    "cut": (
+        {A: palette_png(label_of(IDS[0]))[:-80]},
+        [],
+        "1 masks that are no PNG, or damaged: 2008_000006.png",
+    ),
+    "grey": (
+        {A: png_of(IDS[0], "L")},
+        [],
+        "1 masks that are not indexed (mode P): 2008_000006.png (mode L)",
+    ),
+    "colours": (
+        {A: png_of(IDS[0], "RGB"), B: png_of(IDS[1], "L")},
+        [],
+        "2 masks that are not indexed (mode P): 2008_000006.png (mode RGB), 2008_000011.png (mode"
+        " L)",
+    ),
+    "other palette": (
+        {A: png_of(IDS[0], palette=OTHER_COLOURS)},
+        [],
+        "1 masks with another palette than VOC's: 2008_000006.png",
+    ),
+    "adaptive palette": (
+        {A: png_of(IDS[0], palette=ADAPTIVE)},
+        [],
+        "1 masks with another palette than VOC's: 2008_000006.png",
+    ),
+    "class 21": (
+        {A: palette_png(np.full((17, 31), 21, np.uint8))},
+        [],
+        "1 masks with values outside of 0..20: 2008_000006.png (21)",
+    ),
+    "ignored": (
+        {A: palette_png(np.full((17, 31), 255, np.uint8))},
+        [],
+        "1 masks with values outside of 0..20: 2008_000006.png (255)",
+    ),
+    "turned": (
+        {A: png_of(IDS[0], size=(17, 31))},
+        [],
+        "1 masks of another size than the photograph: 2008_000006.png (17x31, its photograph"
+        " 31x17)",
+    ),
+    "large PNG": (
+        {A: huge_png(6000, 6000)},
+        [],
+        "1 masks of another size than the photograph: 2008_000006.png (6000x6000, its photograph"
+        " 31x17)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TAMPERED)
+def test_tampered_archives_are_refused(tmp_path, check, name):
+    changes, extra, line = TAMPERED[name]
+    members = good_members() | changes
+    kept = {name: content for name, content in members.items() if content is not None}
+    status, lines = check(pack(tmp_path / "a.tgz", kept, extra))
+    assert status == 1
+    assert line in [*lines, *(said[: len(line)] for said in lines)]
+    assert len(lines) <= 2  # what is wrong, and perhaps that a mask is missing for it
+
+
+def test_each_kind_of_problem_is_one_line(tmp_path, check):
+    extra = {f"{FOLDER}/2007_{n:06}.png": b"" for n in range(7)}
+    status, lines = check(pack(tmp_path / "a.tgz", good_members() | extra | {A: b""}))
+    assert status == 1 and len(lines) == 2
+    names = ", ".join(f"{FOLDER}/2007_00000{n}.png" for n in range(3))
+    assert f"7 masks of images that are not in the list: {names}, ..." in lines
+
+
+def spoilt(path, change):
+    content = bytearray(path.read_bytes())
+    path.write_bytes(change(content))
+    return path
+
+
+NO_ARCHIVES = {
+    "plain tar": lambda path: pack(path, good_members(), mode="w"),
+    "bzip2": lambda path: pack(path, good_members(), mode="w:bz2"),
+    "empty": lambda path: path.write_bytes(b"") and path,
+    "not a tar": lambda path: path.write_bytes(gzip.compress(b"masks" * 1000)) and path,
+    "truncated": lambda path: spoilt(pack(path, good_members()), lambda c: c[: len(c) // 2]),
+    "checksum": lambda path: spoilt(pack(path, good_members()), lambda c: c[:-8] + bytes(8)),
+}
+
+
+@pytest.mark.parametrize("name", NO_ARCHIVES)
+def test_what_is_no_whole_tar_gz_is_refused(tmp_path, check, name):
+    path = tmp_path / "archive.tar.gz"
+    NO_ARCHIVES[name](path)
+    status, lines = check(path)
+    assert status == 1
+    assert len(lines) == 1 and lines[0].startswith("no tar.gz, or damaged ("), lines
+
+
+def pax_header(size):
+    """A tar header that announces an extended header of many bytes, and as many zeros."""
+    member = tarfile.TarInfo("pax")
+    member.type, member.size = tarfile.XHDTYPE, size
+    return member.tobuf(tarfile.USTAR_FORMAT) + bytes(size)
+
+
+def sparse_member(size):
+    """A file of a few blocks that claims to unpack to `size` bytes of zeros."""
+    block = bytearray(special(A, tarfile.GNUTYPE_SPARSE).tobuf(tarfile.GNU_FORMAT))
+    block[386:398] = block[398:410] = b"%011o\0" % 0
+    block[483:495] = b"%011o\0" % min(size, 8**11 - 1)
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+BOMBS = {
+    "large member": lambda: tar_of(tarfile.TarInfo(A), 300_000_000),
+    "large extended header": lambda: pax_header(300_000_000),
+    "sparse file": lambda: sparse_member(8_000_000_000),
+    "many members": lambda: tarfile.TarInfo("x").tobuf() * 20_000,
+    "zeros without end": lambda: bytes(300_000_000),
+    "zeros in a PNG": lambda: file_of(A, huge_png(31, 100_000_000 // 32)),
+}
+
+
+def tar_of(member, size):
+    member.size = size
+    return member.tobuf() + bytes(size)
+
+
+def file_of(name, content):
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    return member.tobuf() + content + bytes(-len(content) % 512) + bytes(1024)
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_bombs_are_refused_in_little_memory(tmp_path, check, name):
+    path = tmp_path / "bomb.tar.gz"
+    path.write_bytes(gzip.compress(BOMBS[name](), 1))
+    tracemalloc.start()
+    try:
+        status, lines = check(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    is_png = name == "zeros in a PNG"
+    assert status == 1 and lines[0].startswith("1 masks of another" if is_png else "more data than")
+    assert peak < 10_000_000
+
+
+def test_lists_that_cannot_be_checked_against_are_refused(tmp_path, check, make, photographs):
+    archive = make()
+    with pytest.raises(InputError, match="no such file"):
+        check(tmp_path / "absent.tar.gz")
+    (photographs / f"{IDS[1]}.jpg").unlink()
+    with pytest.raises(InputError, match=rf"{IDS[1]}\.jpg does not exist"):
+        check(archive)
+    (tmp_path / "test.txt").write_text(f"{IDS[0]}\n{IDS[0]}\n")
+    with pytest.raises(InputError, match=rf"names {IDS[0]} twice"):
+        check(archive)
+    (tmp_path / "test.txt").write_text("\n")
+    with pytest.raises(InputError, match="names no image"):
+        check(archive)
+
+
+# --- the target
+
+
+SUBMISSION = "results/voc2012/submission/auxsegnet_seed0_stage4.tar.gz"
+WEIGHTS = {"backbone": {"weights": "weights/efficientnet-lite0.pth"}}
+TEST_LIST = {"dataset": {"voc": {"test_list": "ImageSets/Segmentation/test.txt"}}}
+
+
+@pytest.fixture
+def voc(fresh_workspace, tmp_path):
+    """A function that plans the target on VOC with an overlay: exit status, what is said."""
+
+    def ask(overlay, target="voc_submission", command="snakemake"):
+        overlays = [ROOT / "config/voc2012.yaml", WEIGHTS, overlay]
+        folders = {"VOC_ROOT": str(tmp_path), "VOC_SALIENCY": str(tmp_path)}
+        words = ("-n", "--", target) if command == "snakemake" else ("--", target)
+        return getattr(fresh_workspace, command)(*words, overlays=overlays, **folders)
+
+    return ask
+
+
+def test_the_target_predicts_the_test_images_of_the_last_stage(voc):
+    """prediction.splits is [val], and val is neither predicted nor scored for it."""
+    jobs = voc(TEST_LIST, command="plan")
+    counts = {rule: sum(job.rule == rule for job in jobs) for rule in {job.rule for job in jobs}}
+    assert counts == {
+        "index_dataset": 1,
+        "predict_saliency": 8,
+        "train_classifier": 1,
+        "extract_cams": 8,
+        "make_pseudo_labels": 5 * 8,
+        "train_stage": 5,
+        "refine_cams": 4 * 8,
+        "segment": 8,
+        "segment_crf": 8,
+        "make_voc_submission": 1,
+        "voc_submission": 1,
+    }
+    (job,) = [job for job in jobs if job.rule == "make_voc_submission"]
+    assert job.outputs == (SUBMISSION,)
+    code = {path for path in job.inputs if path.endswith(".py")}
+    assert code == set(map(str, files_of_module("workflow_scripts.make_voc_submission")))
+    assert "wsss/voc_submission.py" in code
+    labels = "results/voc2012/auxsegnet/seed0/stage4/predictions_crf/test/shard{}.h5"
+    assert {path for path in job.inputs if path.endswith(".h5")} == set(
+        map(labels.format, range(8))
+    )
+
+
+def test_every_variant_and_seed_has_its_archive(voc):
+    short = {"stages": 1, "network": {"affinity": "none"}}
+    overlay = TEST_LIST | {"seeds": [0, 7], "variants": {"full": {}, "short": short}}
+    jobs = voc(overlay, command="plan")
+    made = {job.outputs[0] for job in jobs if job.rule == "make_voc_submission"}
+    name = "results/voc2012/submission/{}.tar.gz"
+    runs = ["full_seed0_stage4", "full_seed7_stage4", "short_seed0_stage0", "short_seed7_stage0"]
+    assert made == set(map(name.format, runs))
+
+
+@pytest.mark.parametrize(
+    ("overlay", "message"),
+    [
+        ({}, "dataset.voc.test_list is null; name the list"),
+        ({"dataset": {"classes": ["cat", "dog"]}}, "dataset.classes must be VOC's 20"),
+        ({"dataset": {"classes": [*CLASSES[::-1]]}}, "dataset.classes must be VOC's 20"),
+        ({"dataset": {"format": "demo"}}, "dataset.format is demo"),
+    ],
+)
+def test_the_target_is_refused_in_one_line(voc, overlay, message):
+    listed = TEST_LIST["dataset"] if overlay else {}
+    refused(voc({"dataset": overlay.get("dataset", {}) | listed}), message)
+
+
+def test_an_archive_by_name_is_refused_likewise(voc):
+    refused(voc({}, SUBMISSION), "dataset.voc.test_list is null")
+
+
+def refused(answer, message):
+    status, said = answer
+    assert status != 0 and "Traceback" not in said
+    (line,) = [line for line in said.splitlines() if "rror" in line]
+    assert line.startswith(f"error: voc_submission: {message}")
+
+
+# --- a real run
+
+
+IMAGES = {"train": range(8), "val": range(8, 10), "test": range(10, 13)}
+
+
+@pytest.fixture(scope="module")
+def mini_voc(tmp_path_factory):
+    """A tiny VOC of red discs (cats) and blue boxes (dogs), with lists and saliency of others."""
+    root = tmp_path_factory.mktemp("voc")
+    devkit = root / "VOCdevkit/VOC2012"
+    for folder in ("JPEGImages", "SegmentationClass"):
+        (devkit / folder).mkdir(parents=True)
+    (root / "saliency/DSS").mkdir(parents=True)
+    (root / "lists").mkdir()
+    random = np.random.default_rng(0)
+    rows = ["image_id,labels"]
+    for split, numbers in IMAGES.items():
+        ids = [f"2008_{number:06}" for number in numbers]
+        (root / f"lists/{split}.txt").write_text("".join(f"/JPEGImages/{i}.jpg\n" for i in ids))
+        for number, image_id in zip(numbers, ids, strict=True):
+            is_cat, size = number % 2, (96, 64) if number % 3 else (64, 80)
+            image = Image.fromarray(random.integers(90, 130, (*size[::-1], 3), np.uint8))
+            mask = Image.new("L", size)
+            box, colour = (15, 12, 50, 50), (220, 40, 40) if is_cat else (30, 60, 220)
+            for picture, fill in ((image, colour), (mask, 8 if is_cat else 12)):
+                draw = ImageDraw.Draw(picture)
+                (draw.ellipse if is_cat else draw.rectangle)(box, fill)
+            image.save(devkit / f"JPEGImages/{image_id}.jpg")
+            if split != "test":
+                write_palette_png(devkit / f"SegmentationClass/{image_id}.png", np.array(mask))
+                rows.append(f"{image_id},{'cat' if is_cat else 'dog'}")
+            if split == "train":
+                saliency = Image.fromarray(np.where(np.array(mask), 200, 10).astype(np.uint8))
+                saliency.save(root / f"saliency/DSS/{image_id}_sal.png")
+    (root / "lists/labels.csv").write_text("\n".join(rows))
+    return root
+
+
+def test_a_real_run_ends_in_an_archive_that_passes(mini_voc, tmp_path, capsys):
+    """Lists of others at a place of their own, saliency with names of its own, one stage."""
+    lists = {f"{split}_list": f"$LISTS/{split}.txt" for split in IMAGES}
+    voc = lists | {"labels": "$LISTS/labels.csv", "scored_list": "$LISTS/train.txt"}
+    voc |= {"counts": {"train": 8, "val": 2, "test": 3}}
+    maps = {"folder": "$MAPS", "pattern": "DSS/{image_id}_sal.png"}
+    overlay = tmp_path / "mini.yaml"
+    overlay.write_text(
+        json.dumps(
+            TINY_RUN
+            | {
+                "dataset": {"name": "mini", "format": "voc", "root": "$VOC_ROOT", "voc": voc},
+                "saliency": {"source": "maps", "maps": maps},
+                "stages": 1,
+                "shards": 2,
+            }
+        )
+    )
+    folders = {"VOC_ROOT": str(mini_voc), "LISTS": str(mini_voc / "lists")}
+    folders |= {"MAPS": str(mini_voc / "saliency")}
+    (tmp_path / "run").mkdir()
+    workspace = Workspace.create(tmp_path / "run", [overlay], **folders)
+    pseudo = "results/mini/auxsegnet/seed0/stage0/evaluation/pseudo_labels.csv"
+    workspace.make("voc_submission", pseudo)
+    archive = workspace.folder / "results/mini/submission/auxsegnet_seed0_stage0.tar.gz"
+    photographs = mini_voc / "VOCdevkit/VOC2012/JPEGImages"
+    words = [archive, "--list", mini_voc / "lists/test.txt", "--images", photographs]
+    assert check_voc_submission.main(list(map(str, words))) == 0
+    assert capsys.readouterr().out.startswith("ok: 3 masks")
+    table = (workspace.folder / pseudo).read_text()
+    assert re.search(r",8,8,VOCdevkit/VOC2012/SegmentationClass,miss$", table, re.M)
+    # A data set that has moved is the same setting, and so is a list.
+    moved = mini_voc.rename(mini_voc.with_name("moved"))
+    try:
+        folders = {"VOC_ROOT": moved, "LISTS": moved / "lists", "MAPS": mini_voc / "saliency"}
+        folders = {name: str(folder) for name, folder in folders.items()}
+        assert workspace.counts("--", "voc_submission", **folders) == {}
+    finally:
+        moved.rename(mini_voc)

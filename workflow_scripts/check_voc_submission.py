@@ -1,0 +1,44 @@
+"""Would VOC's evaluation server take an archive? One line per kind of problem, or `ok`.
+
+python -m workflow_scripts.check_voc_submission ARCHIVE --list TEST_LIST --images JPEGImages
+"""
+
+import argparse
+from collections import Counter
+from pathlib import Path
+
+from workflow_scripts.command import run
+from wsss.datasets.voc import read_list
+from wsss.errors import InputError, listed
+from wsss.voc_submission import TEST_IMAGES, check_submission, photograph_sizes
+
+
+def main(argv=None):
+    made = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("archive", type=Path, metavar="ARCHIVE", help="a .tar.gz")
+    made.add_argument("--list", required=True, metavar="TEST_LIST", help="ids that it must hold")
+    made.add_argument("--images", required=True, type=Path, help="the folder of the photographs")
+    args = made.parse_args(argv)
+    if not args.archive.is_file():
+        raise InputError(f"{args.archive}: no such file")
+    ids = _ids(args.list)
+    problems = check_submission(args.archive, photograph_sizes(ids, args.images))
+    note = "" if len(ids) == TEST_IMAGES else f" (VOC 2012's test list has {TEST_IMAGES})"
+    for line in problems or [f"ok: {len(ids)} masks{note}"]:
+        print(line)
+    return 1 if problems else 0
+
+
+def _ids(path):
+    ids = read_list(path)
+    repeated = [image_id for image_id, count in Counter(ids).items() if count > 1]
+    if not ids or repeated:
+        problem = f"names {listed(repeated)} twice" if ids else "names no image"
+        raise InputError(f"--list {path} {problem}: give the test list of VOC 2012")
+    return ids
+
+
+if __name__ == "__main__":
+    run(main)

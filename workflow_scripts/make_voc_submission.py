@@ -1,0 +1,43 @@
+"""The archive for VOC's evaluation server, from label maps of the test images after the CRF."""
+
+import logging
+from pathlib import Path
+
+from workflow_scripts import arguments
+from workflow_scripts.command import run
+from wsss.artifacts import ArtifactReader
+from wsss.datasets.voc import CLASSES
+from wsss.errors import InputError
+from wsss.images import image_size
+from wsss.progress import progress
+from wsss.voc_submission import write_submission
+
+log = logging.getLogger(__name__)
+
+
+def main(argv=None):
+    made = arguments.parser(__doc__)
+    arguments.add_run(made, "variant", "seed", "stage")
+    made.add_argument("--labels", nargs="+", required=True, help="predictions_crf of all shards")
+    made.add_argument("--output", required=True, help="the .tar.gz")
+    args = made.parse_args(argv)
+    index = arguments.dataset_index(args)
+    records = index.split("test")
+    if index.classes != CLASSES:
+        raise InputError("dataset.classes: the server wants VOC's 20 classes in order: set null")
+    if not records:
+        raise InputError("dataset.voc.test_list names no image: name VOC 2012's test list")
+    who = arguments.identity(args, index, "variant", "seed", "stage") | {"split": "test"}
+    labels = ArtifactReader(args.labels, "predictions_crf", **who)
+    maps = (
+        (record.image_id, labels.read(record.image_id).array)
+        for record in progress(records, desc="masks", unit="image")
+    )
+    # From the photographs as they are now; the index may be older.
+    sizes = {record.image_id: image_size(index.root / record.image) for record in records}
+    write_submission(args.output, maps, sizes)
+    log.info("%s: %d masks", Path(args.output), len(records))
+
+
+if __name__ == "__main__":
+    run(main)
