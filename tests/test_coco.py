@@ -650,6 +650,15 @@ def test_the_digest_of_a_large_file_is_remembered(coco, tmp_path, monkeypatch):
     assert digest_of_annotations(file, masks) == digest
 
 
+def test_a_remembered_digest_cannot_lead_elsewhere(coco, tmp_path):
+    index = build_index(coco)
+    manifest = mask_files(index)[name_of("train", 1)].parent / "manifest.json"
+    content = json.loads(manifest.read_text())
+    content["annotations"]["sha256"] = "../../../../outside"
+    manifest.write_text(json.dumps(content))
+    assert build_index(coco) == index
+
+
 def test_listed_files_count_by_content(coco, tmp_path):
     settings = with_options(coco, val_list="val.txt")
     files = listed_files(settings)

@@ -222,7 +222,7 @@ def finished(finished_workspace):
 
 
 EXPECTED_FILES = [
-    *files(f"{DEMO}/{{name}}", name=["index.csv", "classes.csv", "root.txt"]),
+    *files(f"{DEMO}/{{name}}", name=["index.csv", "classes.csv", "ground_truth.json", "root.txt"]),
     *files(f"{DEMO}/saliency/u2netp/shard{{k}}.h5", k=[0, 1]),
     *files(f"{DEMO}/classifier/seed0/{{name}}", name=["model.pt", "log.csv"]),
     *files(f"{DEMO}/classifier/seed0/cams/shard{{k}}.h5", k=[0, 1]),

@@ -19,6 +19,7 @@ them says what they were made from. It is written last: masks without it are mad
 import hashlib
 import json
 import logging
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from glob import escape
@@ -177,17 +178,14 @@ def digest_of_annotations(path, masks_folder):
     COCO's have 0.6 GB, and every call of the workflow asks: a manifest in `masks_folder` that was
     written for a file of this name, size and time is believed.
     """
-    stat = path.stat()
+    identity = _identity_of(path)
     for manifest in Path(masks_folder).glob(f"*/{escape(path.stem)}-*/{MANIFEST}"):
         source = read_manifest(manifest.parent).get("annotations")
-        if isinstance(source, dict) and _is_of(source, path, stat):
-            return source["sha256"]
+        if isinstance(source, dict) and identity.items() <= source.items():
+            digest = str(source.get("sha256"))
+            if re.fullmatch("[0-9a-f]{64}", digest):  # it becomes part of a path
+                return digest
     return sha256_of(path)
-
-
-def _is_of(source, path, stat):
-    known = {"file": path.name, "bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
-    return known.items() <= source.items() and isinstance(source.get("sha256"), str)
 
 
 def make_masks(annotations, digest, folder, variant, processes):
