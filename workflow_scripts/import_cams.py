@@ -41,18 +41,16 @@ def main(argv=None):
 
 def report(kept_as_they_are, surplus):
     """Say what was done with the maps; a mixture may mean that they are not normalised at all."""
-    if surplus:
-        log.info("%d maps of classes that are no labels of their images: left out", surplus)
-    kept, images = sum(kept_as_they_are), len(kept_as_they_are)
-    log.info("the maps of %d images lie in [0, 1]: taken as they are", kept)
-    if 0 < kept < images:
+    kept = sum(kept_as_they_are)
+    divided = len(kept_as_they_are) - kept
+    log.info("maps left out, their classes being no labels of their images: %d", surplus)
+    log.info("images whose maps lie in [0, 1] and are taken as they are: %d", kept)
+    log.info("images whose maps are divided by their maxima: %d", divided)
+    if kept and divided:
         log.warning(
-            "those of the other %d images do not: divided by their maxima; if the tool normalises"
-            " nothing, divide all maps by their maxima before",
-            images - kept,
+            "cam.files: some images are normalised and some are not; if the tool normalises none,"
+            " divide all maps by their maxima first"
         )
-    elif images:
-        log.info("those of the other %d images: divided by their maxima", images - kept)
 
 
 if __name__ == "__main__":
