@@ -323,8 +323,9 @@ def test_ablations_of_the_paper_are_accepted(network, stages):
         ({"cam": {"files": {"pattern": "cam.npy"}}}, "cam.files.pattern: 'cam.npy' does not fit"),
         (
             {"cam": {"files": {"pattern": "{id}/{image_id}"}}},
-            "does not fit: name of an image's file in it, with {image_id} for the id",
+            "does not fit: path of an image's file in it, with {image_id} for the id",
         ),
+        ({"cam": {"files": {"pattern": "../{image_id}"}}}, "cam.files.pattern: '../{image_id}'"),
         ({"pseudo_labels": {"initial": "files"}}, "pseudo_labels.files.folder: initial: files"),
         (
             {"variants": {"x": {"pseudo_labels": {"initial": "files"}}}},
