@@ -2,15 +2,12 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from workflow_scripts import arguments
 from workflow_scripts.command import run
 from wsss.artifacts import ArtifactReader, ArtifactWriter
-from wsss.crf import refine_segmentation
 from wsss.datasets.index import DatasetIndex
+from wsss.label_maps import label_map_of
 from wsss.parallel import map_images
-from wsss.pseudo_labels import upsample
 
 
 @dataclass
@@ -24,11 +21,8 @@ class CrfLabels:
     def __call__(self, record):
         image = self.index.read_image(record)
         prediction = self.predictions.read(record.image_id)
-        probabilities = upsample(prediction.array["probabilities"], image.shape[:2])
-        keys = np.asarray(prediction.attributes["keys"], dtype=np.uint8)
-        if self.settings["iterations"]:
-            probabilities = refine_segmentation(image, probabilities, **self.settings)
-        return keys[probabilities.argmax(axis=0)]
+        probabilities, keys = prediction.array["probabilities"], prediction.attributes["keys"]
+        return label_map_of(image, probabilities, keys, self.settings)
 
 
 def main(argv=None):

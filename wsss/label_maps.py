@@ -1,0 +1,34 @@
+"""From merged class probabilities to the label map of a photograph."""
+
+import numpy as np
+
+from wsss.crf import refine_segmentation
+from wsss.pseudo_labels import upsample
+
+# Test CRF of the field (Chen et al., ICLR 2015): the defaults of the section `prediction.crf`.
+TEST_CRF = {
+    "iterations": 10,
+    "gaussian_sxy": 4,
+    "gaussian_compat": 3,
+    "bilateral_sxy": 83,
+    "bilateral_srgb": 5,
+    "bilateral_compat": 3,
+}
+
+
+def label_map_of(image, probabilities, keys, crf):
+    """The class of every pixel, after the test CRF.
+
+    Args:
+        image: uint8 RGB (H, W, 3).
+        probabilities: float (K, h, w), on any grid; up-sampled to the photograph.
+        keys: the K class ids, 0 being background.
+        crf: section `prediction.crf`; with 0 iterations the most probable class is taken.
+
+    Returns:
+        uint8 (H, W).
+    """
+    probabilities = upsample(probabilities, image.shape[:2])
+    if crf["iterations"]:
+        probabilities = label_crf(image, probabilities, crf)
+    return np.asarray(keys, dtype=np.uint8)[probabilities.argmax(axis=0)]
