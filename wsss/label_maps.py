@@ -5,17 +5,6 @@ import numpy as np
 from wsss.crf import refine_segmentation
 from wsss.pseudo_labels import upsample
 
-# Test CRF of the field (Chen et al., ICLR 2015): the defaults of the section `prediction.crf`.
-TEST_CRF = {
-    "iterations": 10,
-    "gaussian_sxy": 4,
-    "gaussian_compat": 3,
-    "bilateral_sxy": 83,
-    "bilateral_srgb": 5,
-    "bilateral_compat": 3,
-}
-
-
 def label_map_of(image, probabilities, keys, crf):
     """The class of every pixel, after the test CRF.
 
@@ -30,5 +19,5 @@ def label_map_of(image, probabilities, keys, crf):
     """
     probabilities = upsample(probabilities, image.shape[:2])
     if crf["iterations"]:
-        probabilities = label_crf(image, probabilities, crf)
+        probabilities = refine_segmentation(image, probabilities, **crf)
     return np.asarray(keys, dtype=np.uint8)[probabilities.argmax(axis=0)]
