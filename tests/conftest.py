@@ -8,7 +8,9 @@ import torch
 from torch import nn
 from workspace import Workspace
 
+from model import affinity
 from model.backbones import BACKBONES, FixedBatchNorm2d
+from wsss.inference import Viewer
 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -42,6 +44,33 @@ class TinyBackbone(nn.Module):
 def tiny_backbone(monkeypatch):
     """Registers the backbone `tiny` for one test."""
     monkeypatch.setitem(BACKBONES, "tiny", TinyBackbone)
+
+
+def varied(network, image):
+    """An untrained network, in evaluation mode, whose predictions vary over an image.
+
+    As it is, it sees one class everywhere, since its affinity is an even average. Here attention
+    is made selective, and each class a direction in which the features of the image vary.
+    """
+    for attention in (network.seg_att, network.sal_att):
+        attention.theta.weight.data *= 8
+        attention.phi.weight.data *= 8
+    layer, network.seg_conv4 = network.seg_conv4, nn.Identity()
+    view = Viewer(network.eval(), torch.device("cpu"), 96)
+    features = view.run(image).segmentation[0].flatten(1).clone()
+    network.seg_conv4 = layer
+    mean = features.mean(dim=1)
+    weight = torch.randn(layer.weight.shape[:2])
+    weight -= torch.outer(weight @ mean, mean) / (mean @ mean)
+    layer.weight.data = (4 * weight / (weight @ features).std())[..., None, None]
+    return network
+
+
+@pytest.fixture(autouse=True)
+def forget_tensors_of_inference():
+    """What a network keeps for good, made in inference mode, cannot be trained with any more."""
+    yield
+    affinity._packing_places.cache_clear()
 
 
 # As small as it can be: what is learnt from it is worth nothing, what lands where is. Values that

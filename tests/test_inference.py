@@ -6,9 +6,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from conftest import varied
 from torch.nn import functional as F
 
-from model.auxsegnet import AuxSegNetOutput
+from model.affinity import BlockAffinity
+from model.auxsegnet import AuxSegNet, AuxSegNetOutput
+from wsss import inference
 from wsss.inference import Viewer, initial_cams, merge_views, predict, refined_maps
 from wsss.inference import sparse_probabilities as sparse
 
@@ -153,8 +156,11 @@ def test_plain_view_is_run_once(image):
     assert sorted(size for size, _ in network.calls) == [(24, 32)] * 2 + [(48, 64)] * 2
 
 
+SIZES = [(48, 64), (45, 61), (9, 100), (1, 1), (1, 40), (40, 1)]
+
+
 @pytest.mark.parametrize("paper", [True, False])
-@pytest.mark.parametrize("size", [(48, 64), (45, 61), (9, 100)])
+@pytest.mark.parametrize("size", SIZES)
 def test_label_maps_have_the_size_of_the_image(size, paper):
     network = FakeNetwork(paper)
     image = np.zeros((*size, 3), np.uint8)
@@ -193,6 +199,58 @@ def test_network_without_affinity_predicts_unrefined(image):
     for k, class_id in enumerate(keys):
         if class_id:
             np.testing.assert_allclose(arrays["probabilities"][k], expected[class_id], atol=1e-3)
+
+
+# --- a real network of small size
+
+
+@pytest.fixture
+def network(tiny_backbone):
+    def build(image, recipe="paper"):
+        torch.manual_seed(0)
+        return varied(AuxSegNet(CLASSES, "tiny", recipe, decoder_channels=8), image)
+
+    return build
+
+
+def dense(found):
+    """All classes of a prediction (probabilities, keys): (C + 1, h, w)."""
+    arrays, keys = found
+    maps = np.zeros((CLASSES + 1, *arrays["probabilities"].shape[1:]), np.float32)
+    maps[list(keys)] = arrays["probabilities"]
+    return maps
+
+
+@pytest.mark.parametrize("recipe", ["paper", "official"])
+@pytest.mark.parametrize("merge", ["max", "mean"])
+@pytest.mark.parametrize("size", [(48, 64), (45, 61), (5, 90)])
+def test_a_mirrored_photograph_has_the_mirrored_result(network, size, merge, recipe):
+    """Exactly so with flip, whatever the size: both have the same views."""
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    mirrored = np.ascontiguousarray(image[:, ::-1])
+    settings = {"scales": [0.75, 1.0, 1.3], "flip": True, "merge": merge}
+    view = viewer(network(image, recipe))
+    first, second = (dense(predict(view, i, settings)) for i in (image, mirrored))
+    np.testing.assert_allclose(second[..., ::-1], first, atol=2e-3)
+    alone = settings | {"flip": False}
+    first, second = (dense(predict(view, i, alone)) for i in (image, mirrored))
+    assert np.abs(second[..., ::-1] - first).max() > 0.01
+
+
+def test_both_ways_to_the_affinity_agree_just_above_the_limit(network, monkeypatch):
+    image = np.random.default_rng(0).integers(0, 256, (509, 515, 3), dtype=np.uint8)
+    assert 4096 < 64 * 65 == -(-509 // 8) * -(-515 // 8)
+    view, used = viewer(network(image)), []
+    view.network.register_forward_hook(lambda *call: used.append(type(call[-1].affinity)))
+    settings = {"scales": [1.0], "flip": False, "merge": "max"}
+    blocks = predict(view, image, settings), refined_maps(view, image, [0, 2], [1.0], False)
+    monkeypatch.setattr(inference, "FULL_AFFINITY_TOKENS", 10**6)
+    whole = predict(view, image, settings), refined_maps(view, image, [0, 2], [1.0], False)
+    assert used == [BlockAffinity, BlockAffinity, torch.Tensor, torch.Tensor]
+    np.testing.assert_allclose(dense(blocks[0]), dense(whole[0]), atol=1e-3)
+    for found, expected in zip(blocks[1], whole[1], strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-3, rtol=2e-3)
+    assert (blocks[0][0]["refined"] != whole[0][0]["refined"]).mean() < 1e-3
 
 
 # --- stored probabilities

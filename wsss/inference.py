@@ -36,7 +36,8 @@ class Viewer:
         mean, std = np.float32(backbone.mean), np.float32(backbone.std)
         pixels = (image.astype(np.float32) / 255 - mean) / std
         pixels = pixels[:, ::-1] if flipped else pixels
-        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
+        # A copy in any case: a mirrored axis of one pixel passes for contiguous, strides reversed.
+        return torch.from_numpy(pixels.transpose(2, 0, 1).copy(order="C"))[None]
 
     @torch.inference_mode()
     def run(self, image, scale=1.0, flipped=False, affinity=True):
