@@ -1,6 +1,7 @@
 """Checkpoints of this workflow: weights with what is needed to rebuild the network."""
 
 import hashlib
+import pickle
 
 import torch
 
@@ -73,9 +74,11 @@ def read_checkpoint(path, **identity):
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; make it with snakemake {path}") from error
     except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        if isinstance(error, pickle.UnpicklingError):  # of many lines, and none for a user
+            reason = "a file of another kind, or with more in it than weights and settings"
         raise InputError(
-            f"{path}: not a readable checkpoint ({str(error).splitlines()[0][:120]}); "
-            f"remake it with snakemake -f {path}"
+            f"{path}: not a readable checkpoint ({reason}); remake it with snakemake -f {path}"
         ) from error
     if not isinstance(checkpoint, dict) or checkpoint.get("format") != FORMAT:
         raise InputError(f"{path}: no checkpoint of this workflow; remake it")
@@ -92,15 +95,25 @@ def read_checkpoint(path, **identity):
 def load_network(path, device, **identity):
     """The network of a checkpoint in evaluation mode, and the checkpoint."""
     checkpoint = read_checkpoint(path, **identity)
-    network = AuxSegNet(**checkpoint["arguments"])
     try:
-        network.load_state_dict(checkpoint["model"])
-    except (RuntimeError, KeyError) as error:
+        # Without memory until the weights are known to fit: a damaged file may ask for any size.
+        with torch.device("meta"):
+            network = AuxSegNet(**checkpoint["arguments"])
+        _check_types(network, checkpoint["model"])
+        network.load_state_dict(checkpoint["model"], assign=True)
+    except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"{path}: weights of another network than its settings say; "
             f"remake it with snakemake -f {path}"
         ) from error
     return network.to(device).eval(), checkpoint
+
+
+def _check_types(network, state):
+    """Weights are taken as they are, so they must be of the network's own types."""
+    for name, value in network.state_dict().items():
+        if state[name].dtype != value.dtype:
+            raise TypeError(f"{name} is {state[name].dtype}, not {value.dtype}")
 
 
 def load_shared_weights(network, path, **identity):
