@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from wsss.label_maps import TEST_CRF, label_map_of
+from wsss.crf import SEGMENTATION_CRF, label_map_of
 
-NO_CRF = TEST_CRF | {"iterations": 0}
+NO_CRF = SEGMENTATION_CRF | {"iterations": 0}
 
 
 @pytest.mark.parametrize("size", [(45, 61), (48, 64), (1, 1), (1, 30), (300, 2)])
@@ -30,7 +30,7 @@ def test_the_crf_moves_a_border_to_that_of_the_photograph():
     inside = np.where(np.arange(8) < 3, 0.9, 0.1)
     probabilities = np.stack([1 - inside, inside])[:, None].repeat(6, axis=1)
     plain = label_map_of(image, probabilities, [0, 7], NO_CRF)
-    refined = label_map_of(image, probabilities, [0, 7], TEST_CRF)
+    refined = label_map_of(image, probabilities, [0, 7], SEGMENTATION_CRF)
     assert (plain == np.where(np.arange(64) < 24, 7, 0)).all()
     assert (refined == np.where(np.arange(64) < 28, 7, 0)).all()
 
@@ -41,5 +41,5 @@ def test_the_crf_takes_any_size(size, labels):
     image = np.full((*size, 3), 77, np.uint8)
     probabilities = np.full((labels, 1, 1), 1 / (labels + 1), np.float32)
     probabilities[-1] *= 2
-    found = label_map_of(image, probabilities, list(range(labels)), TEST_CRF)
+    found = label_map_of(image, probabilities, list(range(labels)), SEGMENTATION_CRF)
     assert found.shape == size and (found == labels - 1).all()

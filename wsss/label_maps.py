@@ -5,6 +5,7 @@ import numpy as np
 from wsss.crf import refine_segmentation
 from wsss.pseudo_labels import upsample
 
+
 def label_map_of(image, probabilities, keys, crf):
     """The class of every pixel, after the test CRF.
 

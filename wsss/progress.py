@@ -26,3 +26,8 @@ def progress(iterable=None, **options):
         return tqdm(iterable, dynamic_ncols=True, **options)
     plain = {"file": _Lines(sys.stderr), "mininterval": 15, "maxinterval": 60, "ncols": 100}
     return tqdm(iterable, ascii=True, **plain, **options)
+
+
+def note(line):
+    """A line to the same place as the bars, without breaking one that is being drawn."""
+    tqdm.write(line, file=sys.stderr)

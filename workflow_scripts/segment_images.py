@@ -1,0 +1,132 @@
+"""Segment photographs with a trained model: a palette PNG and an overlay for each.
+
+  python -m workflow_scripts.segment_images \\
+      results/demo/auxsegnet/seed0/stage2/train/model.pt holiday/ cat.jpg --out segmented
+
+MODEL is the checkpoint of a stage, and the only file that is needed. In DIR, then: <name>.png,
+whose values are classes, <name>_overlay.jpg, classes.csv (value, name, colour) and masks.csv (share
+of each class). Scales, flip and merge are those of the recipe `paper` unless you say otherwise; what
+a run of the workflow uses, its section `prediction` says.
+
+Exit status: 0 if all is well, 1 if a photograph could not be segmented (the others are), or
+nothing could be done.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+from workflow_scripts.command import run
+from wsss.crf import SEGMENTATION_CRF
+from wsss.devices import PRECISIONS, prepare_device
+from wsss.errors import InputError
+from wsss.images import read_image
+from wsss.mask_files import mask_names, write_class_table, write_mask_files, write_mask_table
+from wsss.photographs import find_photographs, refuse_overwriting
+from wsss.progress import note, progress
+from wsss.segmenter import load_segmenter
+
+PAPER_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5)
+TABLES = ("classes.csv", "masks.csv")
+
+
+def parse(argv):
+    made = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("model", metavar="MODEL", help="checkpoint of a stage (model.pt)")
+    made.add_argument(
+        "images", metavar="IMAGES", nargs="+", help="image files, and folders of them"
+    )
+    made.add_argument("--out", metavar="DIR", required=True, help="folder for the results")
+    made.add_argument("--scales", type=float, nargs="+", default=PAPER_SCALES, metavar="SCALE")
+    made.add_argument("--flip", action=argparse.BooleanOptionalAction, default=False)
+    made.add_argument("--merge", choices=["max", "mean"], default="max", help="over the views")
+    made.add_argument("--crf", action=argparse.BooleanOptionalAction, default=True)
+    made.add_argument(
+        "--long-side",
+        type=int,
+        metavar="PIXELS",
+        help="the network sees photographs shrunk to this; 0: as they are; default: as trained",
+    )
+    made.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto")
+    made.add_argument("--threads", type=int, default=available_cores())
+    made.add_argument("--precision", choices=list(PRECISIONS), default="fp32")
+    made.add_argument("--alpha", type=float, default=0.5, help="opacity of the overlay, 0..1")
+    args = made.parse_intermixed_args(argv)
+    _check(args)
+    return args
+
+
+def available_cores():
+    """Cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _check(args):
+    if not 0 <= args.alpha <= 1:
+        raise InputError(f"--alpha {args.alpha}: the opacity lies in 0..1")
+    if not all(0.1 <= scale <= 4 for scale in args.scales):
+        raise InputError(f"--scales {' '.join(map(str, args.scales))}: each lies in 0.1..4")
+    if args.long_side is not None and not (args.long_side == 0 or args.long_side >= 8):
+        raise InputError(f"--long-side {args.long_side}: at least 8 pixels, or 0 for as they are")
+    if args.threads < 1:
+        raise InputError(f"--threads {args.threads}: at least 1")
+
+
+def main(argv=None):
+    args = parse(argv)
+    photographs = find_photographs(args.images)
+    folder = Path(args.out)
+    names = [*TABLES, *(name for image_id in photographs for name in mask_names(image_id))]
+    refuse_overwriting([folder / name for name in names], [*photographs.values(), args.model])
+    segmenter = segmenter_of(args)
+    make_folder(folder)
+    write_class_table(folder / "classes.csv", segmenter.classes)
+    rows = segment_all(segmenter, photographs, folder, args.alpha)
+    write_mask_table(folder / "masks.csv", rows)
+    failed = len(photographs) - len(rows)
+    note(f"{len(rows)} segmented, {failed} not; {folder}")
+    return 1 if failed else 0
+
+
+def segmenter_of(args):
+    """The `Segmenter` of the arguments."""
+    device = prepare_device(args.device, gpus=1, seed=0, threads=args.threads)
+    return load_segmenter(
+        args.model,
+        device,
+        {"scales": args.scales, "flip": args.flip, "merge": args.merge},
+        SEGMENTATION_CRF if args.crf else SEGMENTATION_CRF | {"iterations": 0},
+        long_side="trained" if args.long_side is None else args.long_side or None,
+        precision=args.precision,
+    )
+
+
+def make_folder(folder):
+    """Make the folder for the results, if it is not there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out {folder}: cannot be made ({error.strerror or error})") from error
+
+
+def segment_all(segmenter, photographs, folder, alpha):
+    """The rows of masks.csv; a photograph that cannot be segmented is one line, and no row."""
+    rows = []
+    for image_id, path in progress(photographs.items(), desc="segmenting", unit="image"):
+        try:
+            if not path.exists():
+                raise InputError("no such file")
+            image = read_image(path)
+            label = segmenter(image)
+        except InputError as error:
+            note(f"error: {error}" if str(path) in str(error) else f"error: {path}: {error}")
+            continue
+        rows.append(write_mask_files(folder, image_id, image, label, segmenter.classes, alpha))
+    return rows
+
+
+if __name__ == "__main__":
+    run(main)

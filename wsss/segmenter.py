@@ -1,0 +1,93 @@
+"""A trained network with all that makes a label map of a photograph."""
+
+import torch
+
+from wsss.checkpoint import load_network
+from wsss.errors import InputError
+from wsss.inference import Viewer, predict
+from wsss.label_maps import label_map_of
+
+MOST_CLASSES = 254  # label maps are of 8 bits, and 255 is no class
+
+
+class Segmenter:
+    """Photograph -> label map.
+
+    Args:
+        viewer: `Viewer` of a network that segments.
+        classes: names of its object classes.
+        views: scales, flip and merge, as in section `prediction`.
+        crf: section `prediction.crf`; 0 iterations: none.
+    """
+
+    def __init__(self, viewer, classes, views, crf):
+        self.viewer, self.classes = viewer, classes
+        self.views, self.crf = views, crf
+
+    def __call__(self, image):
+        """uint8 RGB (H, W, 3) -> uint8 class ids (H, W); what `segment` and `segment_crf` give.
+
+        Raises:
+            InputError: there is not memory enough.
+        """
+        try:
+            arrays, keys = predict(self.viewer, image, self.views)
+            return label_map_of(image, arrays["probabilities"], keys, self.crf)
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            height, width = image.shape[:2]
+            raise InputError(
+                f"{width}x{height} pixels need more memory than there is; "
+                "give --long-side, or a smaller one"
+            ) from error
+
+
+def _is_out_of_memory(error):
+    # PyTorch's allocator for the CPU raises a plain RuntimeError.
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "alloc" in str(error)
+
+
+def load_segmenter(path, device, views, crf, *, long_side="trained", precision="fp32"):
+    """A `Segmenter` from a checkpoint of a stage; no other file is needed.
+
+    Args:
+        path: checkpoint.
+        device: torch.device.
+        views, crf: see `Segmenter`.
+        long_side: photographs are shrunk to this long side for the network; None: not;
+            "trained": as in the training.
+        precision: `fp32`, `bf16` or `fp16`.
+
+    Raises:
+        InputError: no checkpoint of this workflow, or one of a network that segments nothing.
+    """
+    network, checkpoint = load_network(path, device)
+    if "seg" not in network.branches:
+        raise InputError(
+            f"{path}: a classifier, which segments nothing; "
+            "give the checkpoint of a stage: .../stage<number>/train/model.pt"
+        )
+    classes, trained = _training_of(path, checkpoint)
+    if len(classes) != network.num_classes or len(classes) > MOST_CLASSES:
+        raise InputError(
+            f"{path}: names {len(classes)} classes for a network of {network.num_classes}, of "
+            f"{MOST_CLASSES} at most; give another checkpoint"
+        )
+    long_side = trained if long_side == "trained" else long_side
+    return Segmenter(Viewer(network, device, long_side, precision), classes, views, crf)
+
+
+def _training_of(path, checkpoint):
+    """Class names, and the long side of the training or None; checked, since files can lie."""
+    try:
+        classes = checkpoint["identity"]["classes"]
+        long_side = checkpoint["parameters"]["images"]["long_side"]
+        names = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+        if not names or not (long_side is None or (isinstance(long_side, int) and long_side > 0)):
+            raise TypeError("classes or images.long_side")
+    except (KeyError, TypeError, IndexError) as error:
+        raise InputError(
+            f"{path}: without class names or settings ({error}); make it with this version"
+        ) from error
+    return classes, long_side
