@@ -9,7 +9,7 @@ PIP_ARGS ?=
 CONFIG ?=
 BIN := .venv/bin
 
-.PHONY: help setup demo demo-seeds check test lint format clean
+.PHONY: help setup demo demo-seeds check test test-resnet38 lint format clean
 
 help:
 	@echo "make setup   create .venv from requirements.lock and fetch the weights"
@@ -17,6 +17,7 @@ help:
 	@echo "make demo-seeds  three data seeds, to docs/results/demo_seeds.csv (a quarter of an hour)"
 	@echo "make check   look at data, weights, device and disk before a run (CONFIG=...)"
 	@echo "make test    lint and tests"
+	@echo "make test-resnet38  five stages with the paper's network on eight photographs (minutes)"
 	@echo "make clean   remove results/demo (other results and .venv stay)"
 
 setup: .venv/ready
@@ -63,6 +64,10 @@ format: setup
 
 test: lint
 	$(BIN)/python -m pytest
+
+# Not part of `make test`: some minutes a recipe, 4 GB of memory and 5 GB of disk.
+test-resnet38: setup
+	$(BIN)/python -m pytest -m slow tests/test_resnet38.py
 
 clean:
 	rm -rf results/demo results/logs/demo results/benchmarks/demo
