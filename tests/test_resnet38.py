@@ -1,9 +1,9 @@
 """ResNet38 through the real workflow: stages 0 to 4 of two steps each, on eight photographs.
 
 What it learns is worth nothing; that every job of the paper's network works, and with finite
-numbers, is seen. Minutes, 4 GB of memory and as much disk, so only `make test-resnet38` runs it. The weights are
-written here, in the format and with the names and shapes of the ImageNet ones; photographs are
-those of the fixture, or the demo's own where they are absent.
+numbers, is seen. Minutes, 4 GB of memory and as much disk, so only `make test-resnet38` runs it.
+The weights are written here, in the format and with the names and shapes of the ImageNet ones;
+photographs are those of the fixture, or the demo's own where they are absent.
 """
 
 import json

@@ -7,6 +7,9 @@ MODEL is the checkpoint of a stage, and the only file that is needed. In DIR, th
 whose values are classes, <name>_overlay.jpg, classes.csv (value, name, colour) and masks.csv
 (share of each class). Scales, flip and merge are those of the recipe `paper` unless you say
 otherwise; what a run of the workflow uses, its section `prediction` says.
+
+Exit status: 0 if all is well, 1 if a photograph could not be segmented (the others are), or
+nothing could be done.
 """
 
 import argparse
