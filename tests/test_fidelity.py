@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "docs" / "FIDELITY.md").read_text(encoding="utf-8")
-NAMED = sorted(set(re.findall(r"`((?:slow/)?test_\w+\.py)::(\w+)`", TEXT)))
+NAMED = sorted(set(re.findall(r"`(test_\w+\.py)::(\w+)`", TEXT)))
 ROWS = [row for row in TEXT.splitlines() if row.startswith("|") and "---" not in row]
 
 

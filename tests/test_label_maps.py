@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from wsss.crf import SEGMENTATION_CRF, label_map_of
+from wsss.crf import SEGMENTATION_CRF
+from wsss.label_maps import label_map_of
 
 NO_CRF = SEGMENTATION_CRF | {"iterations": 0}
 
