@@ -65,7 +65,7 @@ format: setup
 test: lint
 	$(BIN)/python -m pytest
 
-# Not part of `make test`: some minutes a recipe, 4 GB of memory and 5 GB of disk.
+# Not part of `make test`: some minutes a recipe, 4 GB of memory and 4 GB of disk.
 test-resnet38: setup
 	$(BIN)/python -m pytest -m slow tests/test_resnet38.py
 

@@ -92,7 +92,7 @@ def test_blocks_of_a_large_image_are_exact_and_fit_into_memory():
 
 
 @pytest.mark.xfail(
-    reason="model.affinity.attend: torch streams tensors of four dimensions only", strict=True
+    reason="model.affinity.attend: torch streams contiguous tensors (B, 1, N, D) only", strict=True
 )
 def test_the_network_holds_no_whole_matrix_of_a_large_image():
     said = large_image("network")

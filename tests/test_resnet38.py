@@ -153,7 +153,7 @@ def photographs(folder, real_data):
 
 @pytest.fixture(scope="module", params=["paper", "official"])
 def run(request, tmp_path_factory):
-    """A finished run: its workspace and its recipe; 4 GB of checkpoints are removed at the end."""
+    """A finished run: its workspace and its recipe; 3 GB of checkpoints are removed at the end."""
     folder = tmp_path_factory.mktemp(request.param)
     data = photographs(folder / "photographs", ROOT.parent / "shared" / "data")
     overlay = folder / "eight.json"
