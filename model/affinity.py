@@ -62,9 +62,13 @@ def affinity_rows(queries, keys, start=0, stop=None):
 
 def attend(queries, keys, values):
     """Softmax(queries keys^T) values without an N x N copy; values (B, N, D)."""
-    return F.scaled_dot_product_attention(queries, keys, values, scale=1.0)
+    # Torch streams what lies contiguously and has a dimension of heads; else it makes the matrix.
+    heads = (maps.contiguous()[:, None] for maps in (queries, keys, values))
+    return F.scaled_dot_product_attention(*heads, scale=1.0)[:, 0]
 
 
+# Elements of a row block: 64 MiB in float32, of which a few are held at a time.
+BLOCK_ELEMENTS = 2**24
 # Columns of an affinity matrix that are taken as channels: see `CrossTaskAttention._hidden`.
 PACKED_COLUMNS = 8
 
@@ -127,6 +131,7 @@ def _pack(matrix):
 
 
 @cache
+@torch.inference_mode(False)  # what is kept must serve training, whoever asks first
 def _packing_places(device, dtype):
     """1 where tap x of output column j meets column k of the packed neighbour p: (3, 8, 8, 3)."""
     places = torch.zeros(3, PACKED_COLUMNS, PACKED_COLUMNS, 3, device=device, dtype=dtype)
@@ -145,10 +150,10 @@ class BlockAffinity:
     convolution of the self-attention needs one row of its neighbours (a halo), zeros at the rim.
     """
 
-    def __init__(self, sources, cross=None, block_rows=1024):
+    def __init__(self, sources, cross=None, block_rows=None):
         self.sources = sources
         self.cross = cross
-        self.block_rows = block_rows
+        self.block_rows = block_rows or max(1, BLOCK_ELEMENTS // self.tokens)
 
     @property
     def tokens(self):

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 from workspace import Workspace
 
-from model import affinity
 from model.backbones import BACKBONES, FixedBatchNorm2d
 from wsss.inference import Viewer
 
@@ -64,13 +63,6 @@ def varied(network, image):
     weight -= torch.outer(weight @ mean, mean) / (mean @ mean)
     layer.weight.data = (4 * weight / (weight @ features).std())[..., None, None]
     return network
-
-
-@pytest.fixture(autouse=True)
-def forget_tensors_of_inference():
-    """What a network keeps for good, made in inference mode, cannot be trained with any more."""
-    yield
-    affinity._packing_places.cache_clear()
 
 
 # As small as it can be: what is learnt from it is worth nothing, what lands where is. Values that

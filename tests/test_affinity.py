@@ -10,6 +10,7 @@ import pytest
 import torch
 from workspace import ROOT
 
+import model.affinity
 from model.affinity import Attention, BlockAffinity, CrossTaskAttention, affinity_rows, attend
 
 
@@ -91,10 +92,22 @@ def test_blocks_of_a_large_image_are_exact_and_fit_into_memory():
     assert said["growth"] < 0.7 * WHOLE_MATRIX
 
 
-@pytest.mark.xfail(
-    reason="model.affinity.attend: torch streams contiguous tensors (B, 1, N, D) only", strict=True
-)
 def test_the_network_holds_no_whole_matrix_of_a_large_image():
     said = large_image("network")
     assert said["finite"]
     assert said["growth"] < 0.9 * WHOLE_MATRIX
+
+
+def test_what_is_kept_from_inference_can_be_trained_with(cross):
+    model.affinity._packing_places.cache_clear()
+    first, second = (torch.rand(1, 9, 9).softmax(dim=-1) for _ in range(2))
+    with torch.inference_mode():
+        cross.merge(first, second)
+    cross.merge(first, second).sum().backward()
+    assert all(parameter.grad is not None for parameter in cross.parameters())
+
+
+@pytest.mark.parametrize(("tokens", "rows"), [(100, 167772), (19200, 873), (10**8, 1)])
+def test_blocks_of_larger_images_have_fewer_rows(tokens, rows):
+    queries = torch.empty(1, 1, 6).expand(1, tokens, 6)
+    assert BlockAffinity([(queries, queries)]).block_rows == rows
