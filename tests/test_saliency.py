@@ -173,7 +173,7 @@ def test_collections_with_other_names(tmp_path, pattern):
     first, second = records_of(2)
     source.check([first])
     np.testing.assert_array_equal(source.predict(first, None), array)
-    with pytest.raises(InputError, match=r"1 saliency maps are missing.*im1.*maps\.pattern"):
+    with pytest.raises(InputError, match=r"1 of 2 saliency maps are missing.*im1.*maps\.pattern"):
         source.check([first, second])
     Image.fromarray(array).convert("RGB").save(path, format="PNG")
     with pytest.raises(InputError, match=f"{path.relative_to(tmp_path)} is 8-bit RGB"):
@@ -192,7 +192,7 @@ def test_patterns_that_name_no_map_or_lead_out_are_refused(tmp_path, pattern):
 
 def test_missing_maps_are_listed_a_few_and_counted(tmp_path):
     save_map(tmp_path, "im0", np.zeros((4, 6), np.uint8))
-    with pytest.raises(InputError, match=r"8 saliency maps.*im1, im2.*\(and 3 more\)"):
+    with pytest.raises(InputError, match=r"8 of 9 saliency maps.*im1.png, im2.png.*\(and 3 more\)"):
         maps_in(tmp_path).check(records_of(9))
 
 

@@ -22,12 +22,18 @@ class ImageFiles:
     key: str
 
     @classmethod
-    def of_settings(cls, settings, what, key):
-        """From a section with `folder` and `pattern`; InputError if there is no such folder."""
-        folder = Path(settings["folder"]).expanduser()
+    def of_settings(cls, settings, what, key, root="."):
+        """From a section with `folder` (from `root` on, unless absolute) and `pattern`.
+
+        Raises InputError if there is no such folder, or the pattern does not lead to one file an
+        image below it.
+        """
+        if not settings.get("folder"):
+            raise InputError(f"{key}.folder is not set: name the folder of the {what}")
+        folder = Path(root) / Path(settings["folder"]).expanduser()
         if not folder.is_dir():
             raise InputError(f"{key}.folder: {folder} is not a folder: correct the path")
-        return cls(folder, settings["pattern"], what, key)
+        return cls(folder, _checked_pattern(settings["pattern"], key), what, key)
 
     def path(self, record):
         """The file of an image."""
@@ -35,12 +41,23 @@ class ImageFiles:
 
     def check(self, records):
         """Look whether there is a file for each record; InputError names the first missing ones."""
-        missing = [self.path(r).name for r in records if not self.path(r).is_file()]
+        paths = [self.path(record) for record in records]
+        missing = [path.relative_to(self.folder) for path in paths if not path.is_file()]
         if missing:
             raise InputError(
                 f"{len(missing)} of {len(records)} {self.what} are missing in {self.folder}:"
                 f" {listed(missing)}; add them, or correct {self.key}.folder and {self.key}.pattern"
             )
+
+
+def _checked_pattern(pattern, key):
+    leads_out = Path(pattern).is_absolute() or ".." in pattern
+    if pattern.count(PLACE) != 1 or leads_out:
+        raise InputError(
+            f"{key}.pattern is {pattern!r}: write a path below {key}.folder that holds {PLACE}"
+            f" once, such as {PLACE}{Path(pattern).suffix}"
+        )
+    return pattern
 
 
 def label_files(settings):

@@ -19,13 +19,13 @@ import numpy as np
 from PIL import Image
 
 from wsss.errors import InputError, listed
+from wsss.image_files import ImageFiles
 from wsss.images import read_mask
 
 INPUT_SIDE = 320  # pixels; the size U^2-Net was trained at
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-ID_PLACE = "{image_id}"
 PNG_COLOUR_TYPES = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGBA"}
 
 
@@ -89,39 +89,27 @@ class ReadyMaps:
 
         `settings["pattern"]` is the path of a map below that folder, `{image_id}.png` if absent.
         """
-        if not settings.get("folder"):
-            raise InputError("saliency.maps.folder is not set: name the folder of saliency PNGs")
-        self.folder = Path(root) / Path(settings["folder"]).expanduser()
-        if not self.folder.is_dir():
-            raise InputError(f"saliency.maps.folder: {self.folder} is not a folder")
-        self.pattern = _checked_pattern(settings.get("pattern", f"{ID_PLACE}.png"))
+        settings = {"pattern": "{image_id}.png"} | settings
+        self.maps = ImageFiles.of_settings(settings, "saliency maps", "saliency.maps", root)
 
     def check(self, records):
         """Look at all files' headers; InputError lists the first few that cannot be used."""
-        missing = [r.image_id for r in records if not self._path(r).is_file()]
-        if missing:
-            raise InputError(
-                f"{len(missing)} saliency maps are missing in {self.folder}: {listed(missing)};"
-                f" add them as {self.pattern}, or set saliency.maps.pattern to how they are called"
-            )
+        self.maps.check(records)
         complaints = [text for record in records if (text := self._complaint(record))]
         if complaints:
             raise InputError(
-                f"unusable saliency maps in {self.folder}: {listed(complaints)}; save them as"
+                f"unusable saliency maps in {self.maps.folder}: {listed(complaints)}; save them as"
                 " 8-bit grey PNGs of the size of their images"
             )
 
     def predict(self, record, image):
         """The ready map of `record` as uint8 (H, W); InputError as `check`, or if damaged."""
         self.check([record])
-        return read_mask(self._path(record))
-
-    def _path(self, record):
-        return self.folder / self.pattern.replace(ID_PLACE, record.image_id)
+        return read_mask(self.maps.path(record))
 
     def _complaint(self, record):
-        path = self._path(record)
-        name = path.relative_to(self.folder)
+        path = self.maps.path(record)
+        name = path.relative_to(self.maps.folder)
         header = _png_header(path)
         if header is None:
             return f"{name} is not a PNG"
@@ -165,17 +153,6 @@ def _chosen(settings):
     if name not in SOURCES:
         raise InputError(f"saliency.source is {name!r}: choose one of {', '.join(SOURCES)}")
     return SOURCES[name], settings.get(name) or {}
-
-
-def _checked_pattern(pattern):
-    """The pattern, if it leads to one map per image below the folder."""
-    leads_out = Path(pattern).is_absolute() or ".." in pattern
-    if pattern.count(ID_PLACE) != 1 or leads_out:
-        raise InputError(
-            f"saliency.maps.pattern is {pattern!r}: write a path below saliency.maps.folder that"
-            f" holds {ID_PLACE} once, such as DSS/{ID_PLACE}.png"
-        )
-    return pattern
 
 
 def _stretched(response):
