@@ -78,7 +78,7 @@ TINY_RUN = {
         "resize": {"long_side": [64, 96]},
     },
     "cam": {"scales": [1.0], "flip": False},
-    "pseudo_labels": {"object_threshold": 0.2, "saliency_crf": {"iterations": 1}},
+    "pseudo_labels": {"cam_threshold": 0.2, "saliency_crf": {"iterations": 1}},
     "stage": {
         "epochs": 1,
         "batch_size": 4,

@@ -113,7 +113,9 @@ def test_a_spoilt_file_is_found_and_named(config, index, tmp_path, spoil, name, 
 def test_maps_of_a_collection_are_found_by_their_pattern(config, index, tmp_path):
     settings = config["saliency"]["maps"]
     settings["pattern"] = "DSS/{image_id}_sal.png"
-    assert "3 of 3 saliency maps are missing" in problems(check.check_run(config, index))["saliency"]
+    assert (
+        "3 of 3 saliency maps are missing" in problems(check.check_run(config, index))["saliency"]
+    )
     (tmp_path / "maps/DSS").mkdir()
     for image_id in "abc":
         (tmp_path / f"maps/{image_id}.png").rename(tmp_path / f"maps/DSS/{image_id}_sal.png")

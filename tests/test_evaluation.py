@@ -43,7 +43,7 @@ def test_score_equals_scikit_learn_in_percent():
     table = score(iter(pairs), CLASSES, "miss")
     assert list(table["class"]) == ["background", *CLASSES, "mean"]
     assert list(table["class_id"][:-1]) == [0, 1, 2, 3]
-    assert set(table["images"]) == {3} and set(table["unlabelled_as"]) == {"miss"}
+    assert set(table["images"]) == {3} and set(table["ignore_prediction"]) == {"miss"}
     for name, function in (
         ("iou", jaccard_score),
         ("precision", precision_score),
@@ -66,7 +66,7 @@ def test_undefined_scores_are_empty_cells(tmp_path):
     assert rows["mean"]["iou"] == "58.33"
     assert rows["mean"]["class_id"] == ""
     assert rows["cat"]["class_id"] == "1"
-    assert rows["cow"]["unlabelled_as"] == "drop"
+    assert rows["cow"]["ignore_prediction"] == "drop"
 
 
 def test_without_masks_the_cells_are_empty(tmp_path):
@@ -114,7 +114,7 @@ def scored_run(tmp_path):
 
 
 def scores_of(run, command, *files):
-    options = {"--data": run / "data", "--settings": '{"unlabelled": "miss"}', **dict(files)}
+    options = {"--data": run / "data", "--settings": '{"ignore_prediction": "miss"}', **dict(files)}
     options |= {f"--{key}": value for key, value in WHO.items()} | {"--output": run / "table.csv"}
     command.main([str(word) for pair in options.items() for word in pair])
     return cells(run / "table.csv")

@@ -308,7 +308,7 @@ def test_a_run_from_given_labels_is_the_same_run(workspace, tmp_path):
     workspace.make(*targets, overlays=[overlay])
     after = [ArtifactReader(f, "pseudo_labels").headers[f]["content_digest"] for f in labels]
     assert after == before
-    change = {"pseudo_labels": {"object_threshold": 0.3}}  # of later stages only
+    change = {"pseudo_labels": {"cam_threshold": 0.3}}  # of later stages only
     assert workspace.counts("--", *targets, overlays=[overlay, change]) == {}
     moved = from_labels(tmp_path / "labels", pattern="x{image_id}.png")
     expected = {"make_pseudo_labels": 2}

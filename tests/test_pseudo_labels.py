@@ -25,8 +25,8 @@ CRF = {
     "bilateral_compat": 5,
 }
 SETTINGS = {
-    "object_threshold": 0.2,
-    "salient_threshold": 0.06,
+    "cam_threshold": 0.2,
+    "saliency_threshold": 0.06,
     "background": "off_the_shelf",
     "saliency_crf": CRF,
 }
@@ -64,13 +64,13 @@ def test_image_without_labels_is_background_or_ignored():
     assert fused([], [], [0.0, 0.06, 0.07, 1.0]) == [0, 0, 255, 255]
 
 
-def loop(cams, keys, saliency, object_threshold, salient_threshold):
+def loop(cams, keys, saliency, cam_threshold, saliency_threshold):
     """FIELD, section 4, one pixel at a time."""
     label = np.zeros(saliency.shape, np.uint8)
     for place in np.ndindex(saliency.shape):
         scores = [(cams[k][place], -class_id) for k, class_id in enumerate(keys)]
         value, negative_id = max(scores)
-        is_object, is_salient = value > object_threshold, saliency[place] > salient_threshold
+        is_object, is_salient = value > cam_threshold, saliency[place] > saliency_threshold
         if is_object and is_salient:
             label[place] = -negative_id + 1
         elif is_object or is_salient:

@@ -338,7 +338,7 @@ ALL_LABELS = {**FROM_STAGE_0, "make_pseudo_labels": 4, "evaluate_pseudo_labels":
             {"pseudo_labels": {"saliency_crf": {"iterations": 2}}},
             {**FROM_STAGE_1, "make_pseudo_labels": 2, "evaluate_pseudo_labels": 1},
         ),
-        ({"pseudo_labels": {"object_threshold": 0.3}}, ALL_LABELS),
+        ({"pseudo_labels": {"cam_threshold": 0.3}}, ALL_LABELS),
         ({"stage": {"later_learning_rate": 0.003}}, FROM_STAGE_1),
         ({"stage": {"learning_rate": 0.003}}, FROM_STAGE_0),
         (
@@ -347,7 +347,7 @@ ALL_LABELS = {**FROM_STAGE_0, "make_pseudo_labels": 4, "evaluate_pseudo_labels":
         ),
         ({"cam": {"flip": True}}, {**ALL_LABELS, "extract_cams": 2}),
         (
-            {"evaluation": {"unlabelled": "drop"}},
+            {"evaluation": {"ignore_prediction": "drop"}},
             {"evaluate_pseudo_labels": 2, "evaluate_segmentation": 2, "summarise": 1, "all": 1},
         ),
         (
@@ -377,7 +377,7 @@ def test_keep_final_never_trains_again(workspace):
     assert workspace.counts(overlays=[final]) == {}
     for change in (
         {"prediction": {"crf": {"iterations": 3}}},
-        {"evaluation": {"unlabelled": "drop"}},
+        {"evaluation": {"ignore_prediction": "drop"}},
     ):
         rules = workspace.counts(overlays=[final, change])
         assert rules["evaluate_segmentation"] == 2

@@ -22,7 +22,7 @@ def main(argv=None):
         (index.read_mask(record), labels.read(record.image_id).array["segmentation"])
         for record in progress(scored, desc="scoring", unit="image")
     )
-    table = score(pairs, index.classes, args.settings["unlabelled"])
+    table = score(pairs, index.classes, args.settings["ignore_prediction"])
     write_table(args.output, with_ground_truth(table, scored, len(train)))
 
 

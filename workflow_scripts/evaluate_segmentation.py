@@ -35,7 +35,7 @@ def main(argv=None):
             (index.read_mask(record), labels_of(record.image_id))
             for record in progress(scored, desc=f"scoring {kind}", unit="image")
         )
-        table = score(pairs, index.classes, args.settings["unlabelled"])
+        table = score(pairs, index.classes, args.settings["ignore_prediction"])
         table.insert(0, "prediction", kind)
         tables.append(with_ground_truth(table, scored, len(val)))
     write_table(args.output, pd.concat(tables))

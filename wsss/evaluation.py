@@ -12,19 +12,19 @@ MEAN = "mean"
 SCORES = ("iou", "precision", "recall")
 
 
-def score(pairs, classes, unlabelled):
+def score(pairs, classes, ignore_prediction):
     """Scores of (ground truth, prediction) pairs as a table, a row a class and their mean.
 
     Args:
         pairs: iterable of two uint8 label maps.
         classes: names of the object classes, without background.
-        unlabelled: see `ConfusionMatrix`.
+        ignore_prediction: see `ConfusionMatrix`.
 
     Returns:
         DataFrame: class_id, class, iou, precision, recall (percent), images (scored ones),
-        unlabelled_as. Without any pair the scores are NaN.
+        ignore_prediction. Without any pair the scores are NaN.
     """
-    matrix, images = ConfusionMatrix(len(classes), unlabelled), 0
+    matrix, images = ConfusionMatrix(len(classes), ignore_prediction), 0
     for truth, prediction in pairs:
         matrix.update(prediction, truth)
         images += 1
@@ -36,7 +36,7 @@ def score(pairs, classes, unlabelled):
     ]
     rows.append({"class_id": None, "class": MEAN, **{s: 100 * means[s] for s in SCORES}})
     table = pd.DataFrame(rows).astype({"class_id": "Int64"})
-    return table.assign(images=images, unlabelled_as=unlabelled)
+    return table.assign(images=images, ignore_prediction=ignore_prediction)
 
 
 def with_ground_truth(table, scored, of):

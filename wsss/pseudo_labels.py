@@ -87,7 +87,7 @@ def make_pseudo_labels(image, cams, keys, off_the_shelf, refined, settings):
         off_the_shelf: uint8 (H, W).
         refined: (h, w) float in [0, 1], refined saliency of the stage before; None at stage 0,
             where the off-the-shelf map is the saliency pseudo label as it is.
-        settings: object_threshold, salient_threshold, background, saliency_crf.
+        settings: cam_threshold, saliency_threshold, background, saliency_crf.
 
     Returns:
         saliency uint8 (H, W), segmentation uint8 (H, W).
@@ -103,7 +103,7 @@ def make_pseudo_labels(image, cams, keys, off_the_shelf, refined, settings):
         upsample(cams, size),
         keys,
         background,
-        settings["object_threshold"],
-        settings["salient_threshold"],
+        settings["cam_threshold"],
+        settings["saliency_threshold"],
     )
     return quantise(saliency), segmentation
