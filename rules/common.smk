@@ -14,8 +14,10 @@ from wsss.saliency import source_files
 
 # `python` in a job is the one that runs Snakemake, whether or not its environment is active. A
 # prefix replaces Snakemake's own, and without pipefail a failing job would pass for a good one.
+# At a time limit or a preemption Slurm signals every process of a job: the shell has to wait for
+# the command, which may want the time that is left to save what it has.
 BIN = Path(sys.executable).parent
-shell.prefix(f"set -euo pipefail; export PATH={shlex.quote(str(BIN))}:$PATH; ")
+shell.prefix(f"set -euo pipefail; trap : TERM USR1; export PATH={shlex.quote(str(BIN))}:$PATH; ")
 
 try:
     for file in workflow.configfiles:
@@ -52,8 +54,12 @@ HARDWARE = (
 
 
 def command(*arguments):
-    """The shell command of a rule; what it says goes to the terminal and to its log."""
-    return f"python -m {{params.module}} {' '.join(arguments)} 2>&1 | tee {{log:q}}"
+    """The shell command of a rule; what it says goes to the terminal and to its log.
+
+    The log listens to the end: a command that has been told to stop must not break its pipe.
+    """
+    log = "(trap '' INT TERM USR1; exec tee {log:q})"
+    return f"python -m {{params.module}} {' '.join(arguments)} 2>&1 | {log}"
 
 
 def settings_of(names):
