@@ -286,6 +286,11 @@ def test_ablations_of_the_paper_are_accepted(network, stages):
         ({"stage": {"label_padding": 128}}, "stage.label_padding: must be one of 255, 0, not 128"),
         ({"stage": {"random_scale": [1.3, 0.7]}}, "stage.random_scale: the first value (1.3)"),
         ({"stage": {"random_scale": [1.0]}}, "stage.random_scale: must have at least 2 values"),
+        (
+            {"stage": {"batch_size": 8}, "resources": {"train": {"gpu": 3}}},
+            "stage.batch_size: 8 images cannot be shared evenly by resources.train.gpu: 3 GPUs",
+        ),
+        ({"resources": {"infer": {"gpu": 2}}}, "resources.infer.gpu: must be at most 1, not 2"),
         ({"stage": None}, "stage: is an empty section"),
         ({"stage": 5}, "stage: must be a section"),
         ({"stage": {"epochs": None}}, "stage.epochs: has no value; write a whole number"),

@@ -17,7 +17,7 @@ from test_batches import ColumnLabels, map_index
 
 from model.auxsegnet import AuxSegNet
 from model.backbones import BACKBONES
-from workflow_scripts import train_classifier
+from workflow_scripts import train_classifier, training_job
 from wsss.artifacts import Record
 from wsss.datasets.index import write_dataset
 from wsss.errors import InputError
@@ -99,6 +99,7 @@ def run(
     settings=SETTINGS,
     labels=None,
     hardware=CPU,
+    images=IMAGES,
 ):
     """Train on the photographs in `folder`; returns network, rows and the clean-up."""
     torch.set_num_threads(1)
@@ -107,7 +108,7 @@ def run(
         network,
         loss,
         settings,
-        map_index(folder, IMAGES),
+        map_index(folder, images),
         5,
         hardware,
         long_side=None,
@@ -332,7 +333,7 @@ def tiny_weights(tmp_path):
 @pytest.fixture
 def unprepared(monkeypatch):
     """The command leaves threads and random generators of this process alone."""
-    monkeypatch.setattr(train_classifier, "prepare_device", lambda *_: CPU.device)
+    monkeypatch.setattr(training_job, "prepare_device", lambda *_: CPU.device)
 
 
 @pytest.mark.usefixtures("unprepared")

@@ -295,6 +295,7 @@ def test_up_to_date_says_so(finished):
     [
         {"device": "auto"},
         {"compute": {"workers": 3, "channels_last": True}},
+        {"device": "auto", "resources": {"train": {"gpu": 2}}},
         {"resources": {"train": {"threads": 7, "gpu": 0, "mem_mb": 123, "runtime": 9}}},
         {"dataset": {"folder": {"images": "elsewhere"}, "voc": {"val_list": "other.txt"}}},
         {"saliency": {"maps": {"folder": "/elsewhere"}}},

@@ -4,17 +4,20 @@ import logging
 import sys
 import traceback
 
-from wsss.errors import InputError
+from wsss.errors import InputError, StoppedError
 
 
 def run(main, arguments=None):
-    """Call `main(arguments)` and exit: 0 if well, 1 after an error, 130 after Ctrl-C."""
+    """Call `main(arguments)` and exit: 0 if well, 1 after an error, 128 + N after signal N."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
     try:
         code = main(arguments)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 1
+    except StoppedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = error.status
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         code = 130

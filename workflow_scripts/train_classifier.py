@@ -6,11 +6,11 @@ from model.auxsegnet import AuxSegNet
 from model.weights import load_weights
 from workflow_scripts import arguments
 from workflow_scripts.command import run
+from workflow_scripts.training_job import joined_hardware, launched
 from wsss.checkpoint import network_arguments, save_checkpoint
-from wsss.devices import prepare_device
 from wsss.errors import InputError
 from wsss.files import sha256_of
-from wsss.training import Hardware, classifier_loss, run_key, train, write_log
+from wsss.training import classifier_loss, run_key, train, write_log
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +23,15 @@ def main(argv=None):
     made.add_argument("--output", required=True)
     made.add_argument("--log-csv", required=True)
     args = made.parse_args(argv)
+    status = launched("workflow_scripts.train_classifier", args, argv)
+    if status is not None:
+        return status
+    with joined_hardware(args) as hardware:
+        train_classifier(args, hardware)
+
+
+def train_classifier(args, hardware):
     index = arguments.dataset_index(args)
-    device = prepare_device(args.device, args.gpus, args.seed, args.threads)
     network_args = network_arguments(
         len(index.classes), args.settings["backbone"], {"branches": "cls", "affinity": "none"}
     )
@@ -32,22 +39,22 @@ def main(argv=None):
     log.info("%s", start_from(network, args.weights))
     who = arguments.identity(args, index, "seed")
     sources = {args.weights: sha256_of(args.weights)}
-    key = run_key(args.settings, who, sources[args.weights], str(device))
     rows, clean_up = train(
         network,
         classifier_loss,
         args.settings["classifier"],
         index,
         args.seed,
-        Hardware(device, args.channels_last, args.workers),
+        hardware,
         long_side=args.settings["images"]["long_side"],
         output=args.output,
-        key=key,
+        key=run_key(args.settings, who, sources[args.weights], hardware.kind),
         section="classifier",
     )
-    write_log(args.log_csv, rows)
-    save_checkpoint(args.output, network, network_args, who, args.settings, sources=sources)
-    clean_up()
+    if hardware.ranks.leads:
+        write_log(args.log_csv, rows)
+        save_checkpoint(args.output, network, network_args, who, args.settings, sources=sources)
+        clean_up()
 
 
 def start_from(network, path):

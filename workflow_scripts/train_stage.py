@@ -5,10 +5,10 @@ import logging
 from model.auxsegnet import AuxSegNet
 from workflow_scripts import arguments
 from workflow_scripts.command import run
+from workflow_scripts.training_job import joined_hardware, launched
 from wsss.artifacts import ArtifactReader
 from wsss.checkpoint import load_shared_weights, network_arguments, save_checkpoint
-from wsss.devices import prepare_device
-from wsss.training import Hardware, run_key, stage_loss, train, write_log
+from wsss.training import run_key, stage_loss, train, write_log
 
 log = logging.getLogger(__name__)
 
@@ -22,8 +22,15 @@ def main(argv=None):
     made.add_argument("--output", required=True)
     made.add_argument("--log-csv", required=True)
     args = made.parse_args(argv)
+    status = launched("workflow_scripts.train_stage", args, argv)
+    if status is not None:
+        return status
+    with joined_hardware(args) as hardware:
+        train_stage(args, hardware)
+
+
+def train_stage(args, hardware):
     index = arguments.dataset_index(args)
-    device = prepare_device(args.device, args.gpus, args.seed, args.threads)
     network_args = network_arguments(
         len(index.classes), args.settings["backbone"], args.settings["network"]
     )
@@ -31,24 +38,24 @@ def main(argv=None):
     who = arguments.identity(args, index, "variant", "seed", "stage")
     start = load_shared_weights(network, args.model, **arguments.identity(args, index, "seed"))
     labels = ArtifactReader(args.pseudo_labels, "pseudo_labels", **who)
-    settings = stage_settings(args.settings["stage"], args.stage)
     rows, clean_up = train(
         network,
         stage_loss,
-        settings,
+        stage_settings(args.settings["stage"], args.stage),
         index,
         args.seed + 1000 * (args.stage + 1),  # every stage sees other crops
-        Hardware(device, args.channels_last, args.workers),
+        hardware,
         long_side=args.settings["images"]["long_side"],
         output=args.output,
-        key=run_key(args.settings, who, start["digest"], labels.sources, str(device)),
+        key=run_key(args.settings, who, start["digest"], labels.sources, hardware.kind),
         section="stage",
         pseudo_labels=labels,
     )
-    write_log(args.log_csv, rows)
-    sources = {args.model: start["digest"], **labels.sources}
-    save_checkpoint(args.output, network, network_args, who, args.settings, sources=sources)
-    clean_up()
+    if hardware.ranks.leads:
+        write_log(args.log_csv, rows)
+        sources = {args.model: start["digest"], **labels.sources}
+        save_checkpoint(args.output, network, network_args, who, args.settings, sources=sources)
+        clean_up()
 
 
 def stage_settings(settings, stage):

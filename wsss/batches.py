@@ -19,6 +19,7 @@ from wsss.augmentation import (
     scaled_size,
 )
 from wsss.images import shrink
+from wsss.signals import ignore_stopping
 
 IGNORE = 255
 
@@ -33,10 +34,13 @@ class Draw:
 
 
 class BatchPlan:
-    """The batches of all epochs from step `start` on; a fresh permutation per epoch."""
+    """The batches of all epochs from step `start` on; a fresh permutation per epoch.
 
-    def __init__(self, images, batch_size, epochs, seed, start=0):
-        self.images, self.batch_size, self.seed = images, batch_size, seed
+    Where several processes train together, each reads its part of every batch: `part` takes it.
+    """
+
+    def __init__(self, images, batch_size, epochs, seed, start=0, part=list):
+        self.images, self.batch_size, self.seed, self.part = images, batch_size, seed, part
         self.steps_per_epoch = max(1, images // batch_size)
         self.steps = epochs * self.steps_per_epoch
         self.start = start
@@ -52,7 +56,8 @@ class BatchPlan:
             # Fewer images than a batch: they are taken more than once.
             places = np.arange(first, first + self.batch_size) % self.images
             key = (self.seed, epoch, position)
-            yield [Draw(int(order[p]), (*key, i + 1), (*key, 0)) for i, p in enumerate(places)]
+            draws = [Draw(int(order[p]), (*key, i + 1), (*key, 0)) for i, p in enumerate(places)]
+            yield self.part(draws)
 
 
 class TrainingImages(Dataset):
@@ -129,7 +134,8 @@ def batch_loader(images, plan, workers, pin_memory):
         batch_sampler=plan,
         num_workers=workers,
         pin_memory=pin_memory,
-        persistent_workers=workers > 0,
+        # A signal to the whole job must not take the next batch away: the main process stops.
+        worker_init_fn=ignore_stopping,
         # Else it draws from PyTorch's own generator, and a resumed run has another dropout.
         generator=torch.Generator(),
     )

@@ -322,6 +322,14 @@ def _method_contradictions(config):
             f"stages: {stages} stages need an affinity (it refines the CAMs that make the labels "
             "of the next stage), but network.affinity is none; set stages to 1"
         )
+    gpus = max(1, config["resources"]["train"]["gpu"])
+    for section in ("classifier", "stage"):
+        size = config[section]["batch_size"]
+        if size % gpus:
+            yield (
+                f"{section}.batch_size: {size} images cannot be shared evenly by "
+                f"resources.train.gpu: {gpus} GPUs; change one of the two"
+            )
     for key, (low, high) in {
         "classifier.resize.long_side": config["classifier"]["resize"]["long_side"],
         "stage.random_scale": config["stage"]["random_scale"],

@@ -63,6 +63,28 @@ def prepare_device(name, gpus, seed, threads):
     return device
 
 
+def random_state(device):
+    """States of all random generators of this process, as tensors and plain values."""
+    kind, words, *rest = np.random.get_state()
+    cuda = device.type == "cuda"
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(device) if cuda else None,
+        "numpy": [kind, torch.from_numpy(words.astype(np.int64)), *rest],
+        "python": random.getstate(),
+    }
+
+
+def set_random_state(state, device):
+    """Put back what `random_state` returned."""
+    kind, words, *rest = state["numpy"]
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] is not None and device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"], device)
+    np.random.set_state((kind, words.numpy().astype(np.uint32), *rest))
+    random.setstate(state["python"])
+
+
 def autocast(device, precision):
     """Context for mixed precision; `fp32` switches it off."""
     dtype = PRECISIONS[precision]

@@ -58,8 +58,8 @@ def disk_needed(config, index):
         "label maps": (pixels(val) * trainings + pixels(others) * runs) * labels,
         "masks": pixels(val + others) * (labels + OVERLAY_BYTES) * config["masks"]["export"],
         "checkpoints": checkpoint * (len(config["seeds"]) + trainings),
-        # Weights and momentum of the jobs that are under way.
-        "resume states": checkpoint * 2,
+        # Weights and momentum of a job that is under way: two states, and one that is written.
+        "resume states": checkpoint * 2 * 3,
     }
     return {kind: int(size * SPARE) for kind, size in needed.items()}
 

@@ -1,4 +1,4 @@
-"""The one exception that a person is meant to read."""
+"""The exceptions that a person is meant to read."""
 
 
 class InputError(ValueError):
@@ -7,6 +7,14 @@ class InputError(ValueError):
     The message is one line: what is wrong, in which file or key, and what to do. Commands print
     it without a stack trace.
     """
+
+
+class StoppedError(Exception):
+    """A signal asked the job to stop, and it did so in order; the message is one line."""
+
+    def __init__(self, message, number):
+        super().__init__(message)
+        self.status = 128 + number
 
 
 def listed(items, limit=5):

@@ -4,26 +4,33 @@ import csv
 import hashlib
 import json
 import logging
-import shutil
+import math
+import signal
 import time
+import warnings
 from collections import defaultdict
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
+from torch.nn.parallel import DistributedDataParallel
 
 from model.backbones import freeze
-from model.losses import classification_loss, stage_losses, weighted_sum
+from model.losses import IGNORE, classification_loss, stage_losses, weighted_sum
 from wsss.batches import BatchPlan, TrainingImages, batch_loader
-from wsss.devices import autocast
-from wsss.errors import InputError, listed
+from wsss.devices import autocast, random_state, set_random_state
+from wsss.errors import InputError, StoppedError, listed
 from wsss.files import atomic_path
 from wsss.progress import progress
+from wsss.ranks import ALONE, Ranks, peers
+from wsss.resume import ResumeStates
+from wsss.signals import StopRequest
 
 log = logging.getLogger(__name__)
 
 SAVE_EVERY_SECONDS = 600
 LOG_ROWS_PER_EPOCH = 10
+RANK_SEED = 1_000_003  # keeps the random numbers of ranks and of neighbouring seeds apart
 # Released code: these parameters learn `head_multiplier` times as fast as the rest.
 HEAD_NAMES = ("seg", "sal", "fc8")
 
@@ -35,6 +42,12 @@ class Hardware:
     device: torch.device
     channels_last: bool = False
     workers: int = 0
+    ranks: Ranks = ALONE
+
+    @property
+    def kind(self):
+        """What a run's bits depend on: a state of other hardware is not picked up."""
+        return [self.device.type, self.ranks.count]
 
 
 def parameter_groups(network, learning_rate, head_multiplier):
@@ -56,23 +69,45 @@ def poly_factor(step, steps, power):
     return (1 - step / steps) ** power
 
 
-def classifier_loss(network, batch, settings):
-    """Losses of the classification pre-training."""
+def classifier_loss(network, batch, settings, shares=None):
+    """Losses of the classification pre-training; see `stage_loss`."""
     logits = network(batch["image"], affinity=None).class_logits
     losses = {"classification": classification_loss(logits, batch["labels"])}
+    losses = _shared(losses, shares)
     return losses["classification"], losses
 
 
-def stage_loss(network, batch, settings):
-    """Losses of a stage (paper, equation 8)."""
+def stage_loss(network, batch, settings, shares=None):
+    """Losses of a stage (paper, equation 8): their weighted sum, and each by name.
+
+    Where several processes share a batch, each term is this process's part of the mean over the
+    whole batch: `shares` has, by task, the share of the labelled pixels (or images) that are here.
+    """
+    recipe = getattr(network, "module", network).recipe
     losses = stage_losses(
         network(batch["image"]),
         batch["labels"],
         batch["segmentation"],
         batch["saliency"],
-        network.recipe.refine_probabilities,
+        recipe.refine_probabilities,
     )
+    losses = _shared(losses, shares)
     return weighted_sum(losses, settings["loss_weights"]), losses
+
+
+def _shared(losses, shares):
+    if shares is None:
+        return losses
+    return {name: loss * shares[name.removeprefix("refined_")] for name, loss in losses.items()}
+
+
+def labelled_counts(batch):
+    """What the mean of each task's loss is over, in a batch: images, and labelled pixels."""
+    counts = {"classification": len(batch["labels"])}
+    for task in ("saliency", "segmentation"):
+        if task in batch:
+            counts[task] = int((batch[task] != IGNORE).sum())
+    return counts
 
 
 class Trainer:
@@ -83,14 +118,15 @@ class Trainer:
         loss: `classifier_loss` or `stage_loss`.
         settings: section `classifier` or `stage`.
         hardware: `Hardware`.
-        resume_folder: undeclared folder beside the output; its name holds what the run is.
+        states: `ResumeStates`.
     """
 
-    def __init__(self, network, loss, settings, hardware, resume_folder):
+    def __init__(self, network, loss, settings, hardware, states):
         self.network = network.to(hardware.device)
         if hardware.channels_last:
             self.network = self.network.to(memory_format=torch.channels_last)
-        self.loss, self.settings, self.hardware = loss, settings, hardware
+        self.loss, self.settings, self.hardware, self.states = loss, settings, hardware, states
+        self.ranks = hardware.ranks
         self.optimiser = torch.optim.SGD(
             parameter_groups(network, settings["learning_rate"], settings["head_multiplier"]),
             momentum=settings["momentum"],
@@ -99,42 +135,103 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(
             hardware.device.type, enabled=settings["precision"] == "fp16"
         )
-        self.state_file = Path(resume_folder) / "state.pt"
-        self.step, self.rows = 0, []
+        self.step, self.rows, self.meter = 0, [], _Meter()
+        self.saved_at = time.monotonic()
 
     def run(self, images, seed):
-        """Train to the end; returns the rows of the log."""
-        self._restore()
-        plan = self._plan(images, seed)
-        loader = batch_loader(
-            images, plan, self.hardware.workers, self.hardware.device.type == "cuda"
-        )
-        every = max(1, plan.steps_per_epoch // LOG_ROWS_PER_EPOCH)
-        meter, saved_at = _Meter(), time.monotonic()
-        self.network.train()
-        bar = progress(loader, initial=self.step, total=plan.steps, desc="steps", unit="step")
-        for batch in bar:
-            learning_rate = self._set_learning_rate(plan.steps)
-            meter.add(self._optimise(batch))
-            self.step += 1
-            position = self.step % plan.steps_per_epoch  # 0 at the end of an epoch
-            if position % every == 0:
-                epoch = self.step / plan.steps_per_epoch
-                self.rows.append(meter.row(self.step, epoch, learning_rate))
-                bar.set_postfix(loss=f"{self.rows[-1]['loss']:.3f}", refresh=False)
-                due = time.monotonic() - saved_at > SAVE_EVERY_SECONDS
-                if due or position == 0:
-                    self._save()
-                    saved_at = time.monotonic()
+        """Train to the end; returns the rows of the log.
+
+        Raises:
+            StoppedError: a signal came; the state after the last whole step is saved.
+            InputError: a loss or a weight is not finite; the last good state stays.
+        """
+        # From before the ranks meet: none of them may still be deaf when another one stops.
+        with StopRequest() as request:
+            self._restore()
+            self._steps(self._parallel(), images, self._plan(images, seed), request)
         return self.rows
+
+    def _steps(self, network, images, plan, request):
+        every = max(1, plan.steps_per_epoch // LOG_ROWS_PER_EPOCH)
+        network.train()
+        with closing(self._batches(images, plan)) as batches:
+            bar = progress(
+                batches,
+                initial=self.step,
+                total=plan.steps,
+                desc="steps",
+                unit="step",
+                disable=not self.ranks.leads,
+            )
+            for batch in bar:
+                shares = self._agree(batch, request, plan.steps)
+                learning_rate = self._set_learning_rate(plan.steps)
+                self.meter.add(self._optimise(network, batch, shares))
+                self.step += 1
+                position = self.step % plan.steps_per_epoch  # 0 at the end of an epoch
+                if position % every == 0:
+                    self._add_row(self.step / plan.steps_per_epoch, learning_rate)
+                    bar.set_postfix(loss=f"{self.rows[-1]['loss']:.3f}", refresh=False)
+                if position == 0:
+                    self._save()
+
+    def _parallel(self):
+        """The network, with gradients that are means over all ranks."""
+        if not self.ranks.several:
+            return self.network
+        # Depthwise weights have more than one way to be laid out; nothing is wrong with that.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view")
+        devices = [self.hardware.device] if self.hardware.device.type == "cuda" else None
+        return DistributedDataParallel(
+            self.network,
+            device_ids=devices,
+            forward_sync_buffers=False,
+            gradient_as_bucket_view=True,
+        )
 
     def _plan(self, images, seed):
         settings = self.settings
-        plan = BatchPlan(len(images), settings["batch_size"], settings["epochs"], seed, self.step)
+        plan = BatchPlan(
+            len(images),
+            settings["batch_size"],
+            settings["epochs"],
+            seed,
+            self.step,
+            self.ranks.part,
+        )
         log.info(
             "%d steps (%d an epoch), from step %d", plan.steps, plan.steps_per_epoch, self.step
         )
         return plan
+
+    def _batches(self, images, plan):
+        """Closing this generator ends the loader's processes."""
+        on_gpu = self.hardware.device.type == "cuda"
+        yield from batch_loader(images, plan, self.hardware.workers, on_gpu)
+
+    def _agree(self, batch, request, steps):
+        """What all ranks must know before a step: stop, save, and the whole batch's counts."""
+        due = time.monotonic() - self.saved_at > SAVE_EVERY_SECONDS
+        mine = labelled_counts(batch) if self.ranks.several else {}
+        here = [request.signal is not None, due, *mine.values()]
+        stop, due, *counts = self.ranks.total(torch.tensor(here, dtype=torch.int64)).tolist()
+        if stop:
+            self._stop(request.signal, steps)
+        if due:
+            self._save()
+        if self.ranks.several:
+            # A mean of the ranks' means would not be that over all labelled pixels.
+            return {task: mine[task] / max(1, n) for task, n in zip(mine, counts, strict=True)}
+        return None
+
+    def _stop(self, number, steps):
+        self._save()
+        name = "a signal" if number is None else number.name
+        message = (
+            f"stopped by {name} after step {self.step} of {steps}; "
+            "its state is saved, and the next run goes on there"
+        )
+        self.ranks.end(StoppedError(message, number or signal.SIGTERM))
 
     def _set_learning_rate(self, steps):
         factor = poly_factor(self.step, steps, self.settings["poly_power"])
@@ -142,16 +239,21 @@ class Trainer:
             group["lr"] = group["initial_lr"] * factor
         return self.settings["learning_rate"] * factor
 
-    def _optimise(self, batch):
+    def _optimise(self, network, batch, shares):
         batch = {
             key: value.to(self.hardware.device, non_blocking=True) for key, value in batch.items()
         }
         if self.hardware.channels_last:
             batch["image"] = batch["image"].to(memory_format=torch.channels_last)
         with autocast(self.hardware.device, self.settings["precision"]):
-            total, losses = self.loss(self.network, batch, self.settings)
+            if shares is None:
+                total, losses = self.loss(network, batch, self.settings)
+            else:
+                total, losses = self.loss(network, batch, self.settings, shares)
         self.optimiser.zero_grad(set_to_none=True)
-        self.scaler.scale(total).backward()
+        # Gradients are averaged over the ranks; the loss is their sum.
+        with peers():
+            self.scaler.scale(total if shares is None else total * self.ranks.count).backward()
         self._clip_gradient()
         self.scaler.step(self.optimiser)
         self.scaler.update()
@@ -163,56 +265,111 @@ class Trainer:
             trained = (p for group in self.optimiser.param_groups for p in group["params"])
             torch.nn.utils.clip_grad_norm_(trained, self.settings["gradient_clip"])
 
+    def _add_row(self, epoch, learning_rate):
+        means = self._means()
+        row = {"step": self.step, "epoch": round(epoch, 4), "learning_rate": learning_rate}
+        self.rows.append(row | means)
+        self.meter.clear()
+
+    def _means(self):
+        """Means of the losses since the last row.
+
+        Raises:
+            InputError: one of them is not finite.
+        """
+        means, totals = self.meter.means(self.ranks)
+        for i, total in enumerate(totals):
+            if not math.isfinite(total):
+                self._refuse(f"the loss is not finite at step {self.step - len(totals) + i + 1}")
+        return means
+
+    def _refuse(self, problem):
+        advice = "lower the learning rate, or set precision: fp32"
+        self.ranks.end(InputError(f"{problem}; {advice}"))
+
     def _save(self):
-        cuda = self.hardware.device.type == "cuda"
-        with atomic_path(self.state_file) as temporary:
-            torch.save(
+        """Save the state, unless there is something wrong with it."""
+        self._means()
+        if not all(bool(p.isfinite().all()) for p in self.network.parameters()):
+            self._refuse(f"a weight is not finite after step {self.step}")
+        own = self.ranks.gather(self._own_state())
+        if self.ranks.leads:
+            self.states.save(
                 {
                     "step": self.step,
                     "rows": self.rows,
                     "model": self.network.state_dict(),
                     "optimiser": self.optimiser.state_dict(),
                     "scaler": self.scaler.state_dict(),
-                    "rng": torch.get_rng_state(),
-                    "cuda_rng": torch.cuda.get_rng_state() if cuda else None,
-                },
-                temporary,
+                    "ranks": own,
+                }
             )
+        self.saved_at = time.monotonic()
+
+    def _own_state(self):
+        """What differs between ranks: random numbers, and losses since the last row."""
+        return {"meter": self.meter.state(), **random_state(self.hardware.device)}
 
     def _restore(self):
-        if not self.state_file.exists():
+        """Go on from a saved state; else set this rank's own random numbers going."""
+        found = self.states.load(self._check) if self.ranks.leads else None
+        state = self.ranks.spread(found)
+        if state is None:
+            if self.ranks.number > 0:  # each rank has another dropout
+                torch.manual_seed(torch.initial_seed() + RANK_SEED * self.ranks.number)
             return
-        state = torch.load(self.state_file, map_location="cpu", weights_only=True)
         self.network.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
-        torch.set_rng_state(state["rng"])
-        if state["cuda_rng"] is not None and self.hardware.device.type == "cuda":
-            torch.cuda.set_rng_state(state["cuda_rng"])
+        own = state["ranks"][self.ranks.number]
+        self.meter.load(own["meter"], self.hardware.device)
+        set_random_state(own, self.hardware.device)
         self.step, self.rows = state["step"], state["rows"]
         log.info("continuing an interrupted run at step %d", self.step)
 
+    def _check(self, state):
+        """A state of this key fits, unless somebody has meddled with it."""
+        shapes = {name: value.shape for name, value in self.network.state_dict().items()}
+        try:
+            found = {name: value.shape for name, value in state["model"].items()}
+            fits = found == shapes and len(state["ranks"]) == self.ranks.count
+        except (KeyError, AttributeError, TypeError):
+            fits = False
+        if not fits:
+            raise ValueError("resume state of another network")
+
 
 class _Meter:
-    """Means of the losses since the last row; on the device until a row is due."""
+    """The losses since the last row; on the device until a row is due."""
 
     def __init__(self):
-        self._sums, self._count = defaultdict(float), 0
+        self._sums, self._totals = defaultdict(float), []
+
+    clear = __init__
 
     def add(self, losses):
+        """Losses of a step; `loss` is their weighted sum."""
         for name, value in losses.items():
             self._sums[name] = self._sums[name] + value
-        self._count += 1
+        self._totals.append(losses["loss"])
 
-    def row(self, step, epoch, learning_rate):
-        means = {name: float(value) / self._count for name, value in self._sums.items()}
-        self.__init__()
-        if not all(-float("inf") < value < float("inf") for value in means.values()):
-            raise InputError(
-                f"the loss is not finite at step {step}; lower the learning rate, "
-                "or set precision: fp32"
-            )
-        return {"step": step, "epoch": round(epoch, 4), "learning_rate": learning_rate, **means}
+    def means(self, ranks):
+        """Means by name, and the `loss` of every step, over all ranks' parts of the batches."""
+        if not self._totals:
+            return {}, []
+        values = ranks.total(torch.stack([*self._sums.values(), *self._totals])).tolist()
+        sums, totals = values[: len(self._sums)], values[len(self._sums) :]
+        return {n: v / len(totals) for n, v in zip(self._sums, sums, strict=True)}, totals
+
+    def state(self):
+        return {
+            "sums": {name: value.cpu() for name, value in self._sums.items()},
+            "totals": [value.cpu() for value in self._totals],
+        }
+
+    def load(self, state, device):
+        self._sums.update({name: value.to(device) for name, value in state["sums"].items()})
+        self._totals = [value.to(device) for value in state["totals"]]
 
 
 def run_key(*parts):
@@ -257,10 +414,15 @@ def train(
     )
     if len(images) == 0:
         raise InputError("no image in split train; check the lists and labels of the data set")
+    if settings["batch_size"] % hardware.ranks.count:
+        raise InputError(
+            f"{section}.batch_size: {settings['batch_size']} images cannot be shared evenly by "
+            f"{hardware.ranks.count} GPUs (resources.train.gpu); change one of the two"
+        )
     _freeze(network.backbone, settings["frozen"], section)
-    folder = Path(output).parent / f".resume-{key}"
-    rows = Trainer(network, loss, settings, hardware, folder).run(images, seed)
-    return rows, lambda: shutil.rmtree(folder, ignore_errors=True)
+    states = ResumeStates(output, key)
+    rows = Trainer(network, loss, settings, hardware, states).run(images, seed)
+    return rows, states.remove
 
 
 def _freeze(backbone, names, section):

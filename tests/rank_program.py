@@ -1,0 +1,107 @@
+"""What torchrun starts for test_ranks.py: trainings of the tiny network, one after the other.
+
+    torchrun ... -m rank_program FOLDER RUNS
+
+RUNS is JSON: name of a run -> loss (stage or classifier), dropout, settings, workers, and signals
+that ranks send to themselves: rank -> step -> name. What comes out lies in FOLDER/name.
+"""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from conftest import TinyBackbone
+from test_batches import ColumnLabels, map_index
+from test_training import IMAGES, SETTINGS, tiny_network
+
+from model.backbones import BACKBONES
+from workflow_scripts.command import run
+from wsss.artifacts import Record
+from wsss.ranks import joined
+from wsss.training import Hardware, classifier_loss, stage_loss, train
+
+LOSSES = {"stage": stage_loss, "classifier": classifier_loss}
+CPU = torch.device("cpu")
+STAGE_ONLY = ("random_scale", "random_scale_per", "label_padding", "loss_weights")
+
+
+class PartlyLabelled(ColumnLabels):
+    """Classes 0..3 by column; of image k the first 4 k rows are unlabelled."""
+
+    def read(self, image_id):
+        rows, columns = np.mgrid[: self.size[0], : self.size[1]].astype(np.uint8)
+        unknown = rows < 4 * int(image_id.removeprefix("image"))
+        segmentation = np.where(unknown, 255, columns // 10).astype(np.uint8)
+        return Record({"segmentation": segmentation, "saliency": 112 + rows}, {})
+
+
+def prepare(folder, loss, dropout):
+    """Network, images and pseudo labels of a training, the same on every rank."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    switches = {"branches": "cls", "affinity": "none"} if loss == "classifier" else {}
+    network = tiny_network(**switches)
+    for module in network.modules():
+        if isinstance(module, torch.nn.Dropout2d):
+            module.p = dropout
+    folder.mkdir(parents=True, exist_ok=True)
+    return network, map_index(folder, IMAGES), None if loss == "classifier" else PartlyLabelled()
+
+
+def settings_for(loss, changes):
+    settings = SETTINGS | changes
+    if loss == "classifier":
+        settings = {k: v for k, v in settings.items() if k not in STAGE_ONLY}
+        settings["resize"] = {"long_side": [24, 48]}
+    return settings
+
+
+def signalling(loss, orders):
+    """A loss that sends this process a signal at some steps: step -> name of the signal."""
+    steps = iter(range(1000))
+
+    def wrapped(*arguments):
+        name = orders.get(str(next(steps)))
+        if name:
+            os.kill(os.getpid(), signal.Signals[name])
+        return loss(*arguments)
+
+    return wrapped
+
+
+def train_here(folder, options, ranks):
+    """Train, and leave what came out where the test finds it."""
+    loss = options.get("loss", "stage")
+    own = folder / f"rank{ranks.number}"  # for what every rank writes: the photographs
+    network, index, labels = prepare(own, loss, options.get("dropout", 0.0))
+    rows, clean_up = train(
+        network,
+        signalling(LOSSES[loss], options.get("signals", {}).get(str(ranks.number), {})),
+        settings_for(loss, options.get("settings", {})),
+        index,
+        5,
+        Hardware(CPU, workers=options.get("workers", 0), ranks=ranks),
+        long_side=None,
+        output=folder / "model.pt",
+        key="key",
+        section=loss,
+        pseudo_labels=labels,
+    )
+    if ranks.leads:
+        torch.save({"rows": rows, "model": network.state_dict()}, folder / "end.pt")
+        clean_up()
+
+
+def main(words):
+    BACKBONES["tiny"] = TinyBackbone
+    with joined(CPU) as ranks:
+        for name, options in json.loads(words[1]).items():
+            train_here(Path(words[0]) / name, options, ranks)
+
+
+if __name__ == "__main__":
+    run(main, sys.argv[1:])

@@ -1,0 +1,348 @@
+"""The state of an interrupted run: what is kept, what is refused, and signals."""
+
+import os
+import pickle
+import random
+import signal
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from test_training import (
+    SETTINGS,
+    assert_same_weights,
+    failing,
+    interrupt,
+    run,
+    tiny_network,
+)
+from test_training import InterruptedRunError as Interrupted
+
+from wsss import training
+from wsss.devices import random_state, set_random_state
+from wsss.errors import InputError, StoppedError
+from wsss.resume import ResumeStates
+from wsss.signals import STOPPING, StopRequest
+from wsss.training import Hardware, classifier_loss, stage_loss
+
+STATE = ".resume-key/state.pt"
+BEFORE = ".resume-key/previous.pt"
+
+
+@pytest.fixture(autouse=True)
+def setting(tiny_backbone):
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def states(tmp_path):
+    return ResumeStates(tmp_path / "model.pt", "key")
+
+
+def anything(state):
+    """A check that lets every state pass."""
+
+
+# --- what is kept
+
+
+def test_the_two_newest_are_kept_and_the_newest_is_loaded(states):
+    assert states.load(anything) is None
+    for step in (1, 2, 3):
+        states.save({"step": step})
+    assert sorted(path.name for path in states.folder.iterdir()) == ["previous.pt", "state.pt"]
+    assert states.load(anything)["step"] == 3
+    (states.folder / "state.pt").unlink()
+    assert states.load(anything)["step"] == 2
+
+
+def test_a_save_that_fails_leaves_the_states_before(states, monkeypatch):
+    states.save({"step": 1})
+    states.save({"step": 2})
+
+    def full(value, path):
+        path.write_bytes(b"half a state")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "save", full)
+        with pytest.raises(OSError, match="No space left"):
+            states.save({"step": 3})
+    assert sorted(path.name for path in states.folder.iterdir()) == ["previous.pt", "state.pt"]
+    assert states.load(anything)["step"] == 2
+
+
+def test_success_removes_the_states_of_other_configurations_too(states, tmp_path):
+    states.save({"step": 1})
+    ResumeStates(tmp_path / "model.pt", "other").save({"step": 1})
+    (tmp_path / "log.csv").write_text("kept")
+    states.remove()
+    assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
+    states.remove()  # nothing left to do is no error
+
+
+def test_every_source_of_random_numbers_is_put_back(tmp_path):
+    def numbers():
+        return random.random(), np.random.normal(), torch.rand(1).item()
+
+    np.random.normal()  # leaves a second number behind, which is part of the state
+    torch.save(random_state(torch.device("cpu")), tmp_path / "random.pt")
+    expected = numbers()
+    numbers()
+    state = torch.load(tmp_path / "random.pt", weights_only=True)
+    set_random_state(state, torch.device("cpu"))
+    assert numbers() == expected
+
+
+# --- what is refused
+
+
+def test_a_flipped_bit_is_noticed_wherever_it_is(states, caplog):
+    """Or it changes nothing: there are bytes in a ZIP file that nobody reads."""
+    content = {"step": 7, "model": {"w": torch.arange(50.0)}}
+    states.save(content)
+    path = states.folder / "state.pt"
+    good, refused = path.read_bytes(), 0
+    rng = random.Random(0)
+    places = rng.sample(range(len(good)), 300)
+    for place in places:
+        data = bytearray(good)
+        data[place] ^= 1 << rng.randrange(8)
+        path.write_bytes(data)
+        state = states.load(anything)
+        if state is None:
+            refused += 1
+            assert not path.exists()
+        else:
+            assert state["step"] == 7 and torch.equal(state["model"]["w"], torch.arange(50.0))
+    assert refused > 100
+    assert all("\n" not in record.message for record in caplog.records)
+    start = good.index(torch.arange(50.0).numpy().tobytes())
+    path.write_bytes(good[: start + 30] + b"\xff" + good[start + 31 :])
+    assert states.load(anything) is None
+    assert "state.pt: damaged resume state" in caplog.records[-1].message
+
+
+class Bomb:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def as_pickle(path, bomb):
+    path.write_bytes(pickle.dumps({"key": "key", "step": bomb}, 2))
+
+
+def as_archive(path, bomb):
+    torch.save({"key": "key", "step": bomb}, path)
+
+
+def as_archive_made_by_hand(path, bomb):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("state/data.pkl", pickle.dumps({"key": "key", "step": bomb}, 2))
+        archive.writestr("state/version", "3\n")
+
+
+@pytest.mark.parametrize("write", [as_pickle, as_archive, as_archive_made_by_hand])
+def test_a_malicious_state_does_nothing(states, tmp_path, caplog, write):
+    states.save({"step": 1})
+    states.save({"step": 2})
+    write(states.folder / "state.pt", Bomb(tmp_path / "executed"))
+    assert states.load(anything)["step"] == 1
+    assert not (tmp_path / "executed").exists()
+    (record,) = caplog.records
+    assert "state.pt: no readable resume state" in record.message and "\n" not in record.message
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-500])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def of_another_run(path):
+    state = torch.load(path, weights_only=True)
+    torch.save(state | {"key": "other"}, path)
+
+
+def of_another_network(path):
+    state = torch.load(path, weights_only=True)
+    state["model"]["fc8.weight"] = state["model"]["fc8.weight"][:1]
+    torch.save(state, path)
+
+
+def of_more_processes(path):
+    state = torch.load(path, weights_only=True)
+    torch.save(state | {"ranks": 2 * state["ranks"]}, path)
+
+
+def without_a_network(path):
+    torch.save({"key": "key"}, path)
+
+
+@pytest.fixture
+def whole(tmp_path):
+    (tmp_path / "whole").mkdir()
+    return run(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    "damage", [cut, empty, of_another_run, of_another_network, of_more_processes, without_a_network]
+)
+@pytest.mark.parametrize("both", [False, True])
+def test_a_damaged_state_costs_an_epoch_or_the_run_but_no_result(
+    tmp_path, whole, caplog, damage, both
+):
+    """Interrupted at step 10 of 12, after the states of steps 4 and 8."""
+    with pytest.raises(Interrupted):
+        run(tmp_path, loss=failing(stage_loss, 10, interrupt))
+    damage(tmp_path / STATE)
+    if both:
+        damage(tmp_path / BEFORE)
+    caplog.clear()
+    counted = []
+    network, rows, _ = run(tmp_path, loss=lambda *given: counted.append(1) or stage_loss(*given))
+    assert len(counted) == (12 if both else 8)
+    assert rows == whole[1]
+    assert_same_weights(network, whole[0])
+    warned = [r.message for r in caplog.records if r.levelname == "WARNING"]
+    assert len(warned) == 1 + both and all("it is not used" in line for line in warned)
+
+
+# --- signals
+
+
+def signalled(number, after, loss=stage_loss):
+    return failing(loss, after, lambda: os.kill(os.getpid(), number))
+
+
+@pytest.mark.parametrize("number", STOPPING)
+@pytest.mark.parametrize("after", [0, 5, 10])
+def test_a_signal_stops_a_run_at_the_next_step(tmp_path, whole, number, after):
+    """In the middle of an epoch, nothing is lost: steps are made once."""
+    handlers = {n: signal.getsignal(n) for n in STOPPING}
+    with pytest.raises(StoppedError) as stopped:
+        run(tmp_path, loss=signalled(number, after))
+    assert stopped.value.status == 128 + number
+    expected = f"stopped by {signal.Signals(number).name} after step {after + 1} of 12; its state"
+    assert str(stopped.value).startswith(expected) and "\n" not in str(stopped.value)
+    assert {n: signal.getsignal(n) for n in STOPPING} == handlers
+    counted = []
+    torch.manual_seed(99)
+    random.seed(99)
+    network, rows, _ = run(tmp_path, loss=lambda *given: counted.append(1) or stage_loss(*given))
+    assert len(counted) == 12 - after - 1
+    assert rows == whole[1]
+    assert_same_weights(network, whole[0])
+
+
+def test_long_epochs_are_saved_in_between(tmp_path, whole, monkeypatch):
+    monkeypatch.setattr(training, "SAVE_EVERY_SECONDS", -1)  # so every step is due
+    with pytest.raises(Interrupted):
+        run(tmp_path, loss=failing(stage_loss, 6, interrupt))
+    assert torch.load(tmp_path / STATE, weights_only=True)["step"] == 6
+    network, rows, _ = run(tmp_path)
+    assert rows == whole[1]
+    assert_same_weights(network, whole[0])
+
+
+def test_losses_since_the_last_row_are_part_of_the_state(tmp_path):
+    """Rows every second step, stopped between two."""
+    options = {
+        "loss": classifier_loss,
+        "settings": SETTINGS | {"batch_size": 1, "epochs": 1},
+        "images": 21,
+    }
+    (tmp_path / "whole").mkdir()
+    network = tiny_network(branches="cls", affinity="none")
+    _, expected, _ = run(tmp_path / "whole", network=network, **options)
+    network = tiny_network(branches="cls", affinity="none")
+    with pytest.raises(StoppedError):
+        interrupted = options | {"loss": signalled(signal.SIGTERM, 6, classifier_loss)}
+        run(tmp_path, network=network, **interrupted)
+    network = tiny_network(branches="cls", affinity="none")
+    _, rows, _ = run(tmp_path, network=network, **options)
+    assert [row["step"] for row in rows] == [2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 21]
+    assert rows == expected
+
+
+def test_a_signal_to_the_whole_group_leaves_the_loader_alone(tmp_path, whole):
+    """Slurm signals every process of a job, those that read images too."""
+
+    def signal_all():
+        import psutil
+
+        for process in psutil.Process().children(recursive=True):
+            process.send_signal(signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    hardware = Hardware(torch.device("cpu"), workers=2)
+    with pytest.raises(StoppedError):
+        run(tmp_path, loss=failing(stage_loss, 2, signal_all), hardware=hardware)
+    network, rows, _ = run(tmp_path, hardware=hardware)
+    assert rows == whole[1]
+    assert_same_weights(network, whole[0])
+
+
+def test_the_first_signal_is_named_and_a_second_ctrl_c_interrupts():
+    with StopRequest() as request:
+        assert request.signal is None
+        os.kill(os.getpid(), signal.SIGUSR1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert request.signal == signal.SIGUSR1
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+# --- what is not finite
+
+
+def test_the_step_of_a_loss_that_is_not_finite_is_named(tmp_path):
+    """Rows are written every second step; the loss goes wrong at the first of two."""
+    steps = iter(range(1, 1000))
+
+    def loss(*arguments):
+        total, losses = classifier_loss(*arguments)
+        bad = float("nan") if next(steps) == 13 else 1.0
+        return total * bad, {name: value * bad for name, value in losses.items()}
+
+    with pytest.raises(InputError, match=r"^the loss is not finite at step 13; lower the"):
+        run(
+            tmp_path,
+            loss=loss,
+            network=tiny_network(branches="cls", affinity="none"),
+            settings=SETTINGS | {"batch_size": 1, "epochs": 1},
+            images=21,
+        )
+
+
+@pytest.mark.parametrize("what", ["loss", "weight"])
+@pytest.mark.parametrize("how", ["epoch", "signal"])
+def test_the_last_good_state_is_kept(tmp_path, what, how):
+    """Neither the end of an epoch nor a signal saves what is not finite."""
+    network, steps = tiny_network(), iter(range(1, 1000))
+
+    def loss(*arguments):
+        total, losses = stage_loss(*arguments)
+        step = next(steps)
+        if step == (8 if how == "epoch" else 6):
+            if what == "loss":
+                total = total * float("inf")
+            else:
+                network.fc8.weight.register_hook(lambda gradient: gradient * float("nan"))
+            if how == "signal":
+                os.kill(os.getpid(), signal.SIGTERM)
+        return total, losses
+
+    where = "loss is not finite at step" if what == "loss" else "weight is not finite after step"
+    with pytest.raises(InputError, match=rf"^(the|a) {where} {8 if how == 'epoch' else 6}; lower"):
+        run(tmp_path, loss=loss, network=network)
+    assert torch.load(tmp_path / STATE, weights_only=True)["step"] == 4

@@ -1,0 +1,48 @@
+"""What the commands that train have in common: one process, or one for each of several GPUs."""
+
+import logging
+import sys
+from contextlib import contextmanager
+
+import torch
+
+from wsss.devices import prepare_device
+from wsss.errors import InputError
+from wsss.ranks import joined, launch, rank_here
+from wsss.training import Hardware
+
+
+def launched(module, args, argv):
+    """Train on several GPUs, if the job has been given more than one, by a process for each.
+
+    Args:
+        module: of this command.
+        args: what `argv` (None: the command line) was parsed to.
+
+    Returns:
+        the exit status of these processes; None if this one is to train.
+    """
+    on_cpu = args.device == "cpu" or not torch.cuda.is_available()
+    if rank_here().several or args.gpus < 2 or on_cpu:
+        return None
+    if torch.cuda.device_count() < args.gpus:
+        raise InputError(
+            f"resources.train.gpu: {args.gpus}, but this job sees {torch.cuda.device_count()}; "
+            "set it to what a node has"
+        )
+    return launch(module, sys.argv[1:] if argv is None else argv, args.gpus)
+
+
+@contextmanager
+def joined_hardware(args):
+    """`Hardware` of this process, connected with the others that train along."""
+    ranks = rank_here()
+    if not ranks.leads:
+        logging.getLogger().setLevel(logging.WARNING)
+    device = prepare_device(args.device, args.gpus, args.seed, args.threads // ranks.count)
+    if device.type == "cuda" and ranks.several:
+        device = torch.device("cuda", ranks.number)
+        torch.cuda.set_device(device)
+    workers = -(-args.workers // ranks.count)
+    with joined(device) as connected:
+        yield Hardware(device, args.channels_last, workers, connected)
