@@ -9,12 +9,13 @@ PIP_ARGS ?=
 CONFIG ?=
 BIN := .venv/bin
 
-.PHONY: help setup demo demo-seeds check test test-resnet38 lint format clean
+.PHONY: help setup demo demo-seeds check kills test test-resnet38 lint format clean
 
 help:
 	@echo "make setup   create .venv from requirements.lock and fetch the weights"
 	@echo "make demo    run the embedded default to results/demo"
 	@echo "make demo-seeds  three data seeds, to docs/results/demo_seeds.csv (a quarter of an hour)"
+	@echo "make kills   kill trainings at random moments, to docs/results/kills.csv (a quarter of an hour)"
 	@echo "make check   look at data, weights, device and disk before a run (CONFIG=...)"
 	@echo "make test    lint and tests"
 	@echo "make test-resnet38  five stages with the paper's network on eight photographs (minutes)"
@@ -49,6 +50,10 @@ demo-seeds: demo
 
 check: setup
 	$(BIN)/python -m workflow_scripts.check_run $(if $(CONFIG),--configfile $(CONFIG))
+
+# Evidence, a quarter of an hour: jobs that are killed end with the weights of whole ones.
+kills: setup
+	PYTHONPATH=. $(BIN)/python tests/kills.py --output docs/results/kills.csv
 
 lint: setup
 	$(BIN)/ruff check .

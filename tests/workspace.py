@@ -72,7 +72,7 @@ class Workspace:
 
     def command(self, *arguments, overlays=()):
         """The words of a call: overlays as dicts or files, then targets after `--`."""
-        files = [*self.overlays, *(self._as_file(overlay) for overlay in overlays)]
+        files = [*self.overlays, *(self.as_file(overlay) for overlay in overlays)]
         configuration = ["--configfile", *files] if files else []
         head, tail = list(arguments), []
         if "--" in head:
@@ -119,7 +119,8 @@ class Workspace:
         jobs = self.plan(*arguments, overlays=overlays, **environment)
         return dict(Counter(job.rule for job in jobs))
 
-    def _as_file(self, overlay):
+    def as_file(self, overlay):
+        """Path of an overlay, which may be a dict."""
         if not isinstance(overlay, dict):
             return str(overlay)
         folder = self.folder / ".overlays"
