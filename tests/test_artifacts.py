@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 
-from wsss import artifacts
+from wsss import artifacts, seals
 from wsss.artifacts import ArtifactReader, ArtifactWriter
 from wsss.errors import InputError
 
@@ -216,7 +216,7 @@ with ArtifactWriter(
     sys.argv[1], "cams", identity={}, parameters={}, sources={}, expected=["a", "b"]
 ) as artifact:
     artifact.write("a", np.arange(100000))
-    artifact._file.flush()
+    artifact._records.file.flush()
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -304,12 +304,12 @@ def test_truncated_file_is_refused(tmp_path, part):
     assert_one_line(error, path, "truncated", f"snakemake -f {path}")
 
 
-def test_damaged_image_is_refused_by_name(tmp_path):
+def test_damaged_image_of_a_file_without_a_seal_is_refused_by_name(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
     path = write(tmp_path / "saliency.h5", {"a": noise, "b": noise + 1}, kind="saliency")
     with h5py.File(path) as file:
         chunk = file["records/b"].id.get_chunk_info(0)
-    content = bytearray(path.read_bytes())
+    content = bytearray(path.read_bytes()[: -seals.LENGTH])
     middle = chunk.byte_offset + chunk.size // 2
     content[middle : middle + 16] = bytes(16)
     path.chmod(0o644)

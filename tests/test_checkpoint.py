@@ -229,6 +229,7 @@ def test_weights_of_another_shape_or_backbone_are_refused(saved, build, tmp_path
     assert all(torch.equal(v, before[n]) for n, v in other.state_dict().items())
     content = torch.load(path, weights_only=True)
     del content["model"]["backbone.stem.weight"]
+    content["digest"] = state_digest(content["model"])
     torch.save(content, tmp_path / "headless.pt")
     with pytest.raises(InputError, match=r"backbone\.stem\.weight is missing"):
         load_shared_weights(network, tmp_path / "headless.pt")

@@ -1,6 +1,7 @@
 """Many images on several processes: the same results in the same order, the same refusals."""
 
 import os
+import signal
 import time
 
 import numpy as np
@@ -77,3 +78,16 @@ def test_whoever_stops_early_does_not_wait_for_the_rest():
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     results.close()
     assert items.asked < 50
+
+
+def die(number):
+    """As a process that the system kills for its memory."""
+    if number == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def test_a_killed_process_is_one_line():
+    with pytest.raises(InputError, match="pseudo labels: a process.* killed.*mem_mb") as error:
+        list(map_images(die, range(40), 2, "pseudo labels"))
+    assert "\n" not in str(error.value)

@@ -13,7 +13,7 @@ def run(main, arguments=None):
     try:
         code = main(arguments)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {last_line(error)}", file=sys.stderr)
         code = 1
     except StoppedError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -26,3 +26,10 @@ def run(main, arguments=None):
         print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
         code = 1
     sys.exit(code or 0)
+
+
+def last_line(error):
+    """The message of an `InputError`; PyTorch puts the stack of a loading process before it."""
+    line = (str(error).strip().splitlines() or [""])[-1]
+    name = f"{InputError.__module__}.{InputError.__name__}: "
+    return line.removeprefix(name)

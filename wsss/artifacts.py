@@ -2,13 +2,14 @@
 
 `/records/<image_id>` is a data set (one array) or a group of data sets (several arrays). The root
 attributes say what the file is, what it was made with and from, and hold a digest of its content.
-A file appears under its name only when it is whole and checked; afterwards it is read-only.
+A file appears under its name only when it is whole, checked and sealed (`wsss.seals`); afterwards
+it is read-only.
 """
 
 import hashlib
 import json
 import os
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -17,7 +18,8 @@ import h5py
 import numpy as np
 
 from wsss.errors import InputError, listed
-from wsss.files import atomic_path
+from wsss.files import QuietFile, atomic_path
+from wsss.seals import is_intact, seal
 
 SCHEMA_VERSION = 1
 # Identity: what a reader compares. The rest of the root attributes is provenance.
@@ -64,12 +66,26 @@ class ArtifactWriter:
         self._digests = {}
 
     def __enter__(self):
-        self._atomic = atomic_path(self.path)
-        self._temporary = self._atomic.__enter__()
-        self._file = h5py.File(self._temporary, "w", libver=("v110", "v110"))
-        self._file.attrs.update(self.header)
-        self._records = self._file.create_group("records")
-        return self
+        self._writing = self._write_all()
+        return self._writing.__enter__()
+
+    def __exit__(self, *error):
+        return self._writing.__exit__(*error)
+
+    @contextmanager
+    def _write_all(self):
+        with atomic_path(self.path) as temporary:
+            with QuietFile(temporary, "w+") as self._disk:
+                with h5py.File(self._disk, "w", libver=("v110", "v110")) as file:
+                    file.attrs.update(self.header)
+                    self._records = file.create_group("records")
+                    yield self
+                    self._refuse_gaps()
+                    file.attrs["content_digest"] = content_digest(self._digests)
+                self._disk.raise_error()
+            _check_written(temporary, self._digests)
+            seal(temporary)
+            os.chmod(temporary, 0o444)
 
     def write(self, image_id, array, **attributes):
         """Add an image's array or dict of arrays; attributes are numbers, strings or lists."""
@@ -82,21 +98,10 @@ class ArtifactWriter:
         else:
             node = _create_dataset(self._records, image_id, array, image_id)
         node.attrs.update(attributes)
+        self._disk.raise_error()
         self._digests[image_id] = record_digest(array, attributes)
 
-    def __exit__(self, kind, error, trace):
-        try:
-            if error is None:
-                self._finish()
-            else:
-                self._file.close()
-        except BaseException as problem:
-            self._file.close()
-            if not self._atomic.__exit__(type(problem), problem, problem.__traceback__):
-                raise
-        return self._atomic.__exit__(kind, error, trace)
-
-    def _finish(self):
+    def _refuse_gaps(self):
         missing = [i for i in self.expected if i not in self._digests]
         surplus = sorted(set(self._digests) - set(self.expected))
         if missing or surplus:
@@ -104,10 +109,6 @@ class ArtifactWriter:
                 f"{self.path}: {len(missing)} image(s) missing, {len(surplus)} not expected: "
                 f"{listed(missing + surplus)}"
             )
-        self._file.attrs["content_digest"] = content_digest(self._digests)
-        self._file.close()
-        _check_written(self._temporary, self._digests)
-        os.chmod(self._temporary, 0o444)
 
 
 def _create_dataset(parent, name, array, image_id):
@@ -155,7 +156,7 @@ class ArtifactReader:
     Files are opened when first needed and once per process, so a reader may travel to workers.
 
     Raises:
-        InputError: a file that is missing, truncated, of another kind, of a newer schema, or of
+        InputError: a file that is missing, damaged, of another kind, of a newer schema, or of
             another data set, variant, seed or stage than `identity` says; an image twice.
     """
 
@@ -173,7 +174,8 @@ class ArtifactReader:
         with open_artifact(path) as file:
             header = read_header(file)
             _check_header(path, header, self.kind, identity)
-            ids = list(file["records"])
+            with _complaints(path):
+                ids = list(file["records"])
         twice = [i for i in ids if i in self._where]
         if twice:
             raise InputError(
@@ -199,14 +201,9 @@ class ArtifactReader:
         path = self._where[image_id]
         key = (os.getpid(), path)  # an open HDF5 file does not survive a fork
         if key not in self._open_files:
-            self._open_files[key] = open_artifact(path)
-        try:
+            self._open_files[key] = open_artifact(path, trusted=True)
+        with _complaints(f"{path}: image {image_id}", path):
             return _record_of(self._open_files[key]["records"][image_id])
-        except (OSError, RuntimeError, KeyError) as error:
-            raise InputError(
-                f"{path}: image {image_id} cannot be read ({error}); "
-                f"remake the file with snakemake -f {path}"
-            ) from error
 
     @property
     def sources(self):
@@ -214,33 +211,62 @@ class ArtifactReader:
         return {path.as_posix(): h["content_digest"] for path, h in self.headers.items()}
 
 
-def open_artifact(path):
-    """Open an artifact for reading.
+@contextmanager
+def _complaints(what, path=None):
+    """Turn what HDF5 says of a damaged file, errors of nearly any kind, into one line."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise InputError(
+            f"{what} is damaged and cannot be read ({reason}); "
+            f"remake it with snakemake -f {path or what}"
+        ) from error
+
+
+def open_artifact(path, trusted=False):
+    """Open an artifact for reading, after a look at its seal unless it is `trusted`.
 
     Raises:
-        InputError: the file is missing, truncated, or no artifact of this project.
+        InputError: the file is missing, damaged, or no artifact of this project.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; make it with snakemake {path}")
     try:
+        if not (trusted or is_intact(path)):
+            raise InputError(
+                f"{path}: damaged since it was written (its checksum differs); "
+                f"remake it with snakemake -f {path}"
+            )
         file = h5py.File(path, "r")
+    except PermissionError as error:
+        raise InputError(f"{path}: may not be read; check its permissions") from error
     except OSError as error:
         raise InputError(
             f"{path}: not a readable HDF5 file (truncated?); remake it with snakemake -f {path}"
         ) from error
-    if "records" not in file or "kind" not in file.attrs:
+    with _complaints(path):
+        known = isinstance(file.get("records"), h5py.Group) and "kind" in file.attrs
+    if not known:
         file.close()
         raise InputError(f"{path}: an HDF5 file, but no artifact of this workflow")
     return file
 
 
 def read_header(file):
-    """Root attributes of an open artifact, with JSON attributes parsed."""
-    header = {key: _python(value) for key, value in file.attrs.items()}
-    for key in ("parameters", "sources", "versions", "classes"):
-        if key in header:
-            header[key] = json.loads(header[key])
+    """Root attributes of an open artifact, with JSON attributes parsed.
+
+    Raises:
+        InputError: the attributes are damaged.
+    """
+    with _complaints(file.filename):
+        header = {key: _python(value) for key, value in file.attrs.items()}
+        for key in ("parameters", "sources", "versions", "classes"):
+            if key in header:
+                header[key] = json.loads(header[key])
     return header
 
 
@@ -249,7 +275,7 @@ def _check_header(path, header, kind, identity):
         raise InputError(f"{path}: incomplete; remake it with snakemake -f {path}")
     if header["kind"] != kind:
         raise InputError(f"{path}: holds {header['kind']}, not {kind}; give another file")
-    if header["schema_version"] > SCHEMA_VERSION:
+    if not isinstance(header["schema_version"], int) or header["schema_version"] > SCHEMA_VERSION:
         raise InputError(
             f"{path}: written by a newer version (schema {header['schema_version']}, "
             f"known: {SCHEMA_VERSION}); update this checkout"

@@ -7,7 +7,7 @@ import torch
 
 from model.auxsegnet import AuxSegNet
 from wsss.errors import InputError
-from wsss.files import atomic_path
+from wsss.files import QuietFile, atomic_path
 
 FORMAT = "auxsegnet-checkpoint-1"
 
@@ -37,7 +37,7 @@ def save_checkpoint(path, network, arguments, identity, parameters, *, sources=N
         name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
     }
     digest = state_digest(state)
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, QuietFile(temporary, "w+") as file:
         torch.save(
             {
                 "format": FORMAT,
@@ -48,8 +48,9 @@ def save_checkpoint(path, network, arguments, identity, parameters, *, sources=N
                 "digest": digest,
                 "model": state,
             },
-            temporary,
+            file,
         )
+        file.raise_error()
     return digest
 
 
@@ -67,7 +68,7 @@ def read_checkpoint(path, **identity):
     """A checkpoint as a dict, after comparing it with `identity`.
 
     Raises:
-        InputError: missing, unreadable, of another program, or made for something else.
+        InputError: missing, damaged, of another program, or made for something else.
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
@@ -83,13 +84,26 @@ def read_checkpoint(path, **identity):
     if not isinstance(checkpoint, dict) or checkpoint.get("format") != FORMAT:
         raise InputError(f"{path}: no checkpoint of this workflow; remake it")
     for key, value in identity.items():
-        found = checkpoint.get("identity", {}).get(key)
+        found = (checkpoint.get("identity") or {}).get(key)
         if found != value:
             raise InputError(
                 f"{path}: made for {key} {found!r}, needed is {value!r}; "
                 f"remake it with snakemake -f {path}"
             )
+    if not _is_whole(checkpoint):
+        raise InputError(
+            f"{path}: damaged since it was written (its digest differs); "
+            f"remake it with snakemake -f {path}"
+        )
     return checkpoint
+
+
+def _is_whole(checkpoint):
+    """Whether the weights are those that were saved."""
+    try:
+        return state_digest(checkpoint["model"]) == checkpoint["digest"]
+    except (LookupError, TypeError, AttributeError):
+        return False
 
 
 def load_network(path, device, **identity):

@@ -1,11 +1,30 @@
 """Files that are either whole or not there."""
 
+import errno
 import glob
 import hashlib
+import io
 import os
+import re
+import shutil
 import socket
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from wsss.errors import InputError
+
+NO_ROOM = "free some space, or set keep: final, and run again"
+NOT_ALLOWED = "make the folder writable, or run as its owner"
+FULL_DISK = 1 << 16  # bytes left
+REMEDIES = {
+    errno.ENOSPC: f"the disk is full; {NO_ROOM}",
+    errno.EDQUOT: f"your disk quota is used up; {NO_ROOM}",
+    errno.EFBIG: "the file is larger than the limit on files; raise the limit (ulimit -f)",
+    errno.EACCES: f"permission denied; {NOT_ALLOWED}",
+    errno.EPERM: f"permission denied; {NOT_ALLOWED}",
+    errno.EROFS: f"the disk is mounted read-only; {NOT_ALLOWED}",
+    errno.EIO: "the disk reports an error; look at it before running again",
+}
 
 
 @contextmanager
@@ -15,18 +34,85 @@ def atomic_path(path, tidy=True):
     The name keeps the suffix of `path`, since writers choose their format by it. What a killed
     process of this machine left behind is removed, if `tidy`: that reads the folder, which for a
     file among very many takes longer than writing it. `remove_leftovers` does it for all at once.
+
+    Raises:
+        InputError: the disk is full, or may not be written.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    host = socket.gethostname()
-    if tidy:
-        _remove_dead(path.parent.glob(f".{glob.escape(path.stem)}.{host}-*.partial{path.suffix}"))
-    temporary = path.with_name(f".{path.stem}.{host}-{os.getpid()}.partial{path.suffix}")
+    with _write_problems(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        host = socket.gethostname()
+        if tidy:
+            pattern = f".{glob.escape(path.stem)}.{host}-*.partial{path.suffix}"
+            _remove_dead(path.parent.glob(pattern))
+        temporary = path.with_name(f".{path.stem}.{host}-{os.getpid()}.partial{path.suffix}")
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        finally:
+            with suppress(PermissionError):
+                temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _write_problems(path):
+    """A disk that is full or may not be written becomes one line with the path and the remedy."""
     try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        remedy = REMEDIES.get(_number_of(error, path.parent))
+        if remedy is None:
+            raise
+        raise InputError(f"{path}: cannot be written: {remedy}") from error
+
+
+def _number_of(error, folder):
+    """The system's number of an error while writing into a folder, or None if it is another one.
+
+    HDF5 has it in its text. PyTorch says nothing of it, but leaves the disk as full as it is.
+    """
+    if isinstance(error, FileExistsError | FileNotFoundError | NotADirectoryError):
+        return None
+    if isinstance(error, OSError) and error.errno in REMEDIES:
+        elsewhere = error.filename and Path(os.fsdecode(error.filename)).parent != folder
+        return None if elsewhere and error.errno != errno.ENOSPC else error.errno
+    found = re.search(r"errno = (\d+)", str(error))
+    if found:
+        return int(found[1])
+    full = isinstance(error, RuntimeError) and shutil.disk_usage(folder).free < FULL_DISK
+    return errno.ENOSPC if full else None
+
+
+class QuietFile(io.FileIO):
+    """A file that keeps back what goes wrong in writing, until it is asked by `raise_error`.
+
+    Told of a full disk, HDF5 crashes when it closes the file, and PyTorch complains of other things.
+    """
+
+    error = None
+
+    def write(self, data):
+        rest = memoryview(data)
+        try:
+            while len(rest) and self.error is None:
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            self.error = error
+        return len(data)
+
+    def truncate(self, size=None):
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.error = self.error or error
+            return size
+
+    def raise_error(self):
+        """Raise the first error that was kept back."""
+        if self.error is not None:
+            raise self.error
 
 
 def remove_leftovers(folder):

@@ -3,9 +3,12 @@
 import multiprocessing
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 
 import cv2
 
+from wsss.errors import InputError
 from wsss.progress import progress
 
 AHEAD = 4  # items under way per process
@@ -30,18 +33,35 @@ def map_images(function, items, processes, desc):
     nor those pile up where one side is slower, and they may be made as they are asked for.
     The function is sent once to each process; it must be picklable (a module's function, a
     `functools.partial` of one, or an object of a class with `__call__`).
+
+    Raises:
+        InputError: a process was killed from outside, most likely for its memory.
     """
     if processes <= 1 or len(items) < 2:
         yield from map(function, progress(items, desc=desc, unit="image"))
         return
-    with ProcessPoolExecutor(
-        min(processes, len(items)),
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_initialise,
-        initargs=(function,),
-    ) as pool:
+    with (
+        _killed_process(desc),
+        ProcessPoolExecutor(
+            min(processes, len(items)),
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_initialise,
+            initargs=(function,),
+        ) as pool,
+    ):
         results = _in_order(pool, items, AHEAD * processes)
         yield from progress(results, total=len(items), desc=desc, unit="image")
+
+
+@contextmanager
+def _killed_process(desc):
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise InputError(
+            f"{desc}: a process that shared the work was killed, most likely for want of memory; "
+            "raise mem_mb of this job in resources, or give it fewer threads"
+        ) from error
 
 
 def _in_order(pool, items, ahead):
