@@ -88,6 +88,6 @@ def die(number):
 
 
 def test_a_killed_process_is_one_line():
-    with pytest.raises(InputError, match="pseudo labels: a process.* killed.*mem_mb") as error:
+    with pytest.raises(InputError, match=r"pseudo labels: a process.* killed.*mem_mb") as error:
         list(map_images(die, range(40), 2, "pseudo labels"))
     assert "\n" not in str(error.value)

@@ -67,7 +67,7 @@ def main(argv=None):
     records = index.shard("train", args.shard, args.shards)
     data = arguments.identity(args, index)
     saliency = ArtifactReader(args.saliency, "saliency", **data)
-    later = {"variant": args.variant, "stage": args.stage} if args.stage else {}
+    later = {"stage": args.stage} | ({"variant": args.variant} if args.stage else {})
     cams, refined = (
         ArtifactReader(path, kind, **data, seed=args.seed, **later) if path else None
         for path, kind in ((args.cams, "cams"), (args.refined_saliency, "refined_saliency"))

@@ -76,7 +76,8 @@ def _number_of(error, folder):
     if isinstance(error, FileExistsError | FileNotFoundError | NotADirectoryError):
         return None
     if isinstance(error, OSError) and error.errno in REMEDIES:
-        elsewhere = error.filename and Path(os.fsdecode(error.filename)).parent != folder
+        place = Path(os.fsdecode(error.filename or folder))
+        elsewhere = folder not in (place, place.parent) and place not in folder.parents
         return None if elsewhere and error.errno != errno.ENOSPC else error.errno
     found = re.search(r"errno = (\d+)", str(error))
     if found:
@@ -88,7 +89,8 @@ def _number_of(error, folder):
 class QuietFile(io.FileIO):
     """A file that keeps back what goes wrong in writing, until it is asked by `raise_error`.
 
-    Told of a full disk, HDF5 crashes when it closes the file, and PyTorch complains of other things.
+    Told of a full disk, HDF5 crashes when it closes the file, and PyTorch complains of something
+    else.
     """
 
     error = None
