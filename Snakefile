@@ -30,6 +30,17 @@ wildcard_constraints:
     shard=r"\d+",
 
 
+# Those that run nothing, and the one that reads a few short tables: the rest is for nodes.
+localrules:
+    all,
+    stage0,
+    stage1,
+    stage2,
+    stage3,
+    stage4,
+    summarise,
+
+
 include: "rules/data.smk"
 include: "rules/classifier.smk"
 include: "rules/stages.smk"

@@ -14,10 +14,16 @@ from wsss.saliency import source_files
 
 # `python` in a job is the one that runs Snakemake, whether or not its environment is active. A
 # prefix replaces Snakemake's own, and without pipefail a failing job would pass for a good one.
-# At a time limit or a preemption Slurm signals every process of a job: the shell has to wait for
-# the command, which may want the time that is left to save what it has.
+# Slurm tells every process of a job when its time is over or its node is taken back. The shell
+# waits for the command, which may want the rest of its time to save what it has; and then for
+# the end that Slurm has announced: who leaves before it has failed, and is not put back into the
+# queue after a preemption.
 BIN = Path(sys.executable).parent
-shell.prefix(f"set -euo pipefail; trap : TERM USR1; export PATH={shlex.quote(str(BIN))}:$PATH; ")
+UNTIL_THE_END = "[ $? = 0 ] || [[ ! -v SLURM_JOB_ID ]] || sleep 3600"
+shell.prefix(
+    f"set -euo pipefail; trap {shlex.quote(UNTIL_THE_END)} TERM; trap : USR1; "
+    f"export PATH={shlex.quote(str(BIN))}:$PATH; "
+)
 
 try:
     for file in workflow.configfiles:
@@ -128,16 +134,18 @@ def code(module):
 
 
 def cpu_job(kind):
-    """Resources of a job without a GPU; the second try of a job gets twice the memory, and so on.
+    """Resources of a job without a GPU: the second try gets twice the memory and time, and so on.
 
     Resources never rerun a job. So the folder of the data set is one: it may move.
     """
-    wanted = CONFIG["resources"][kind]
-    return {
-        "root": ROOT,
-        "mem_mb": lambda wildcards, attempt: attempt * wanted["mem_mb"],
-        "runtime": wanted["runtime"],
-    }
+    return {"root": ROOT, "mem_mb": growing(kind, "mem_mb"), "runtime": growing(kind, "runtime")}
+
+
+def growing(kind, name):
+    """A resource that grows with the attempt, at most to what any job may ask for."""
+    wanted = CONFIG["resources"][kind][name]
+    most = max(wanted, CONFIG["resources"]["most"][name] or float("inf"))
+    return lambda wildcards, attempt: min(attempt * wanted, most)
 
 
 def network_job(kind):

@@ -481,11 +481,12 @@ def test_a_killed_job_leaves_nothing_half_done(workspace):
     assert digest(workspace.folder / target, "saliency") == before
 
 
-def test_a_missing_image_is_one_line_and_a_retry_gets_more_memory(workspace):
+def test_a_missing_image_is_one_line_and_a_retry_gets_more(workspace):
     image = workspace.folder / DEMO / "data/images/train_0000.png"
     image.unlink()
     saliency = f"{DEMO}/saliency/u2netp/shard0.h5"
-    status, said = workspace.snakemake("--retries", "1", "-f", "--", saliency)
+    most = {"resources": {"infer": {"runtime": 200}, "most": {"runtime": 300}}}
+    status, said = workspace.snakemake("--retries", "1", "-f", "--", saliency, overlays=[most])
     assert status != 0 and "Traceback" not in said
     lines = [line for line in said.splitlines() if line.startswith("error: ")]
     assert len(lines) == 2 and len(set(lines)) == 1
@@ -494,6 +495,7 @@ def test_a_missing_image_is_one_line_and_a_retry_gets_more_memory(workspace):
     assert lines[0] in log.read_text()
     memory = re.findall(r"\bmem_mb=(\d+)", said)
     assert [int(value) / int(memory[0]) for value in memory] == [1, 2]
+    assert re.findall(r"\bruntime=(\d+)", said) == ["200", "300"]
 
 
 # --- photographs without ground truth
