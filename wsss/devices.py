@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from wsss.errors import InputError
+from wsss.gpus import claim_gpus
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,8 @@ def choose_device(name, gpus=1):
         InputError: `cuda` was asked for and there is no GPU: a silent run on the CPU would
             waste a night.
     """
+    if name != "cpu":
+        claim_gpus(gpus)  # before torch looks for them
     available = gpus > 0 and torch.cuda.is_available()
     if name == "cuda" and not available:
         raise InputError(
