@@ -18,6 +18,7 @@ PARTS = (
     "config",
     "rules",
     "slurm",
+    "slurm-preemptible",
     "workflow_scripts",
     "wsss",
     "model",

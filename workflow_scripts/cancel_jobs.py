@@ -1,0 +1,49 @@
+"""Cancel the Slurm jobs that a killed Snakemake left behind in this folder, and wait for their end.
+
+Before a restart: Snakemake does not know jobs of an earlier run, and a job that is still at work
+would write the same files as its successor.
+"""
+
+import argparse
+import os
+import subprocess
+import time
+
+from workflow_scripts.command import run
+from wsss.errors import InputError
+
+PREFIX = "auxsegnet_"  # slurm-jobname-prefix of the profiles
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.parse_args(arguments)
+    jobs = jobs_of(os.getcwd())
+    if jobs:
+        slurm("scancel", *jobs)
+        while slurm("squeue", "--me", "--noheader", f"--jobs={','.join(jobs)}", check=False):
+            time.sleep(1)
+    print(f"{len(jobs)} job(s) of this folder cancelled")
+
+
+def jobs_of(folder):
+    """Ids of this workflow's jobs in Slurm's queue that were submitted from a folder."""
+    lines = slurm("squeue", "--me", "--noheader", "--format=%A|%j|%Z").splitlines()
+    rows = [line.split("|", 2) for line in lines]
+    return [job for job, name, where in rows if name.startswith(PREFIX) and where == folder]
+
+
+def slurm(*words, check=True):
+    """What a command of Slurm prints."""
+    try:
+        done = subprocess.run(words, check=check, capture_output=True, text=True)
+    except FileNotFoundError as error:
+        raise InputError(f"{words[0]} is not there; run this where jobs are submitted") from error
+    except subprocess.CalledProcessError as error:
+        reason = (error.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise InputError(f"{words[0]} failed: {reason}; try again when Slurm answers") from error
+    return done.stdout
+
+
+if __name__ == "__main__":
+    run(main)
