@@ -9,7 +9,8 @@ PIP_ARGS ?=
 CONFIG ?=
 BIN := .venv/bin
 
-.PHONY: help setup demo demo-seeds check kills test test-resnet38 lint format clean
+.PHONY: help setup demo demo-seeds check cancel kills test test-resnet38 test-slurm test-slurm-full \
+	lint format clean
 
 help:
 	@echo "make setup   create .venv from requirements.lock and fetch the weights"
@@ -17,8 +18,10 @@ help:
 	@echo "make demo-seeds  three data seeds, to docs/results/demo_seeds.csv (a quarter of an hour)"
 	@echo "make kills   kill trainings at random moments, to docs/results/kills.csv (a quarter of an hour)"
 	@echo "make check   look at data, weights, device and disk before a run (CONFIG=...)"
+	@echo "make cancel  cancel the Slurm jobs that a killed Snakemake left in this folder"
 	@echo "make test    lint and tests"
 	@echo "make test-resnet38  five stages with the paper's network on eight photographs (minutes)"
+	@echo "make test-slurm  tests on a Slurm of their own, a quarter of an hour (-full: more); root"
 	@echo "make clean   remove results/demo (other results and .venv stay)"
 
 setup: .venv/ready
@@ -55,6 +58,9 @@ check: setup
 kills: setup
 	PYTHONPATH=. $(BIN)/python tests/kills.py --output docs/results/kills.csv
 
+cancel:
+	@$(BIN)/python -m workflow_scripts.cancel_jobs
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -73,6 +79,14 @@ test: lint
 # Not part of `make test`: some minutes a recipe, 4 GB of memory and 4 GB of disk.
 test-resnet38: setup
 	$(BIN)/python -m pytest -m slow tests/test_resnet38.py
+
+test-slurm: setup
+	@tests/slurm/install
+	$(BIN)/python -m pytest tests/slurm/test_slurm.py
+
+test-slurm-full: setup
+	@tests/slurm/install
+	$(BIN)/python -m pytest tests/slurm
 
 clean:
 	rm -rf results/demo results/logs/demo results/benchmarks/demo

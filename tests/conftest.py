@@ -94,6 +94,12 @@ TINY_DEMO = {"demo": {"train_images": 8, "val_images": 4, "size": [96, 64]}}
 
 
 @pytest.fixture(scope="session")
+def tiny_run():
+    """The configuration of a tiny run of the demo, to add to."""
+    return TINY_RUN | {"dataset": TINY_DEMO}
+
+
+@pytest.fixture(scope="session")
 def fresh_workspace(tmp_path_factory):
     """The workflow in a folder without any results, for dry runs."""
     return Workspace.create(tmp_path_factory.mktemp("fresh"))
