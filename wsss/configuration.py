@@ -272,7 +272,14 @@ def _refuse_problems(config, prefix=""):
     problems = list(dict.fromkeys(problems)) or _contradictions(config)
     if problems:
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
-        raise InputError("; ".join(prefix + problem for problem in problems[:3]) + more)
+        line = "; ".join(prefix + problem for problem in problems[:3]) + more
+        raise InputError(_printable(line))
+
+
+def _printable(text):
+    """Text with control characters escaped: a key may hold line feeds, or steer a terminal."""
+    escaped = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(escaped)
 
 
 def _contradictions(config):
