@@ -9,7 +9,7 @@ PIP_ARGS ?=
 CONFIG ?=
 BIN := .venv/bin
 
-.PHONY: help setup demo demo-seeds check cancel kills test test-resnet38 test-slurm test-slurm-full \
+.PHONY: help setup demo demo-seeds check cancel kills memory test test-resnet38 test-slurm test-slurm-full \
 	lint format clean
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo "make test    lint and tests"
 	@echo "make test-resnet38  five stages with the paper's network on eight photographs (minutes)"
 	@echo "make test-slurm  tests on a Slurm of their own, a quarter of an hour (-full: more); root"
+	@echo "make memory  peak memory at 200 and 2,000 images, to docs/results/memory.csv (minutes)"
 	@echo "make clean   remove results/demo (other results and .venv stay)"
 
 setup: .venv/ready
@@ -87,6 +88,10 @@ test-slurm: setup
 test-slurm-full: setup
 	@tests/slurm/install
 	$(BIN)/python -m pytest tests/slurm
+
+# Not part of `make test`: peak memory of the long jobs at 200 and 2,000 images, some minutes.
+memory: setup
+	$(BIN)/python -m pytest -m slow tests/test_memory.py
 
 clean:
 	rm -rf results/demo results/logs/demo results/benchmarks/demo

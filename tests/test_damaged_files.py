@@ -70,13 +70,13 @@ def write(folder, name, **changes):
             artifact.write(image_id, array, **attributes, size=list(SIZE))
 
 
-def build(base):
-    """A folder with an index, photographs, a checkpoint, and an artifact of each kind."""
+def build(base, count=2):
+    """A folder with an index, photographs (`count` a split), a checkpoint, and all artifacts."""
     root, folder = base / "photographs", base / "tiny"
     root.mkdir()
     records = []
     for split in ("train", "val", "test"):
-        for name in (f"{split}0", f"{split}1"):
+        for name in (f"{split}{number}" for number in range(count)):
             Image.new("RGB", SIZE[::-1], (10, 200, 30)).save(root / f"{name}.png")
             mask = None if split == "test" else f"{name}_mask.png"
             if mask:

@@ -64,11 +64,14 @@ class DatasetIndex:
         return [record for record in self.records if record.split == name]
 
     def shard(self, split, shard, shards):
-        """The records of shard number `shard` of `shards`: contiguous, sizes differ by one."""
+        """The records of shard number `shard` of `shards`: contiguous, sizes differ by one.
+
+        The first has images if there are any, since pictures are drawn from it.
+        """
         if not 0 <= shard < shards:
             raise InputError(f"shard {shard} is outside of 0..{shards - 1}")
         records = self.split(split)
-        start, end = (len(records) * number // shards for number in (shard, shard + 1))
+        start, end = (-(-len(records) * number // shards) for number in (shard, shard + 1))
         return records[start:end]
 
     def label_vector(self, record):

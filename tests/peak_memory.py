@@ -1,0 +1,26 @@
+"""Run a command with the tiny backbone: its exit status is that of the command.
+
+  python tests/peak_memory.py MODULE ARGUMENTS ...
+
+The last line on stdout is the largest memory that the process had, in MB.
+"""
+
+import resource
+import sys
+from importlib import import_module
+from pathlib import Path
+
+
+def main():
+    sys.path[:0] = [str(Path(__file__).parents[1])]
+    from conftest import TinyBackbone
+
+    from model.backbones import BACKBONES
+
+    BACKBONES["tiny"] = TinyBackbone
+    import_module(f"workflow_scripts.{sys.argv[1]}").main(sys.argv[2:])
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+if __name__ == "__main__":
+    main()
