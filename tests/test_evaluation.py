@@ -11,8 +11,10 @@ from sklearn.metrics import jaccard_score, precision_score, recall_score
 from workflow_scripts import evaluate_pseudo_labels, evaluate_segmentation
 from wsss.artifacts import ArtifactWriter
 from wsss.datasets.index import DatasetIndex, ImageRecord, write_dataset
+from wsss.errors import InputError
 from wsss.evaluation import (
     SUMMARY_COLUMNS,
+    read_table,
     score,
     stage_scores,
     summarise,
@@ -221,3 +223,26 @@ def test_summary_without_masks_is_empty_and_complete(tmp_path):
     (row,) = cells(tmp_path / "summary.csv")
     assert row.pop("stage") == "0" and row.pop("runs") == "2"
     assert set(row.values()) == {""}
+
+
+def test_a_table_that_is_damaged_or_another_is_refused_by_name(tmp_path):
+    path = tmp_path / "scores.csv"
+    write_table(path, score(random_pairs(), CLASSES, "miss"))
+    assert len(read_table(path)) == 5
+    whole = path.read_text()
+    first, second = whole.splitlines()[:2]
+    for content in (
+        "",
+        "a,b\n1,2\n",
+        whole[: len(whole) // 2],
+        whole.replace("iou", "loss"),
+        f"{first}\n{second},1,2,3\n",
+        whole.replace("cat", "cat,cat"),
+        "\0" * 50,
+    ):
+        path.write_text(content)
+        with pytest.raises(InputError, match=r"scores\.csv: .*remake it") as error:
+            read_table(path)
+        assert "\n" not in str(error.value)
+    with pytest.raises(InputError, match=r"gone\.csv: cannot be read"):
+        read_table(tmp_path / "gone.csv")

@@ -2,11 +2,9 @@
 
 import argparse
 
-import pandas as pd
-
 from workflow_scripts.command import run
 from wsss.errors import InputError
-from wsss.evaluation import stage_scores, summarise, write_table
+from wsss.evaluation import read_table, stage_scores, summarise, write_table
 
 
 def main(argv=None):
@@ -22,7 +20,7 @@ def main(argv=None):
     for stage, pseudo, segmentation in zip(
         args.stages, args.pseudo_labels, args.segmentation, strict=True
     ):
-        scores = stage_scores(pd.read_csv(pseudo), pd.read_csv(segmentation))
+        scores = stage_scores(read_table(pseudo), read_table(segmentation))
         runs.setdefault(stage, []).append(scores)
     table = summarise(runs)
     write_table(args.output, table)

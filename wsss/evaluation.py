@@ -5,6 +5,7 @@ from pathlib import PurePosixPath
 
 import pandas as pd
 
+from wsss.errors import InputError
 from wsss.files import atomic_path
 from wsss.metrics import ConfusionMatrix
 
@@ -62,6 +63,26 @@ def write_table(path, table):
     """CSV with two decimals; NaN is an empty cell."""
     with atomic_path(path) as temporary:
         table.to_csv(temporary, index=False, float_format="%.2f")
+
+
+def read_table(path):
+    """A table of `write_table`.
+
+    Raises:
+        InputError: it is missing, damaged, or another table.
+    """
+    try:
+        table = pd.read_csv(path)
+        means = table[table["class_id"].isna()]
+        table[[*SCORES, "images"]].astype(float)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); remake it") from error
+    except (ValueError, LookupError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(f"{path}: no table of scores ({reason}); remake it") from error
+    if means.empty:
+        raise InputError(f"{path}: a table of scores without a mean; remake it")
+    return table
 
 
 SUMMARY_COLUMNS = (
