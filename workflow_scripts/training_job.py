@@ -8,6 +8,7 @@ import torch
 
 from wsss.devices import prepare_device
 from wsss.errors import InputError
+from wsss.gpus import claim_gpus
 from wsss.ranks import joined, launch, rank_here
 from wsss.training import Hardware
 
@@ -22,8 +23,10 @@ def launched(module, args, argv):
     Returns:
         the exit status of these processes; None if this one is to train.
     """
-    on_cpu = args.device == "cpu" or not torch.cuda.is_available()
-    if rank_here().several or args.gpus < 2 or on_cpu:
+    if rank_here().several or args.gpus < 2 or args.device == "cpu":
+        return None
+    claim_gpus(args.gpus)  # for all of its processes, and before torch looks for them
+    if not torch.cuda.is_available():
         return None
     if torch.cuda.device_count() < args.gpus:
         raise InputError(
