@@ -11,13 +11,18 @@ from importlib import import_module
 from pathlib import Path
 
 
-def main():
-    sys.path[:0] = [str(Path(__file__).parents[1])]
+def register():
     from conftest import TinyBackbone
 
     from model.backbones import BACKBONES
 
     BACKBONES["tiny"] = TinyBackbone
+
+
+def main():
+    sys.path[:0] = [str(Path(__file__).parents[1])]
+    if "--model" in sys.argv:  # the others do without PyTorch, and so with less memory
+        register()
     import_module(f"workflow_scripts.{sys.argv[1]}").main(sys.argv[2:])
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 

@@ -30,8 +30,8 @@ def test_a_second_snakemake_in_the_folder_is_sent_away(workspace):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    locks = workspace.folder / ".snakemake/locks"
-    while not any(locks.iterdir()):
+    folder = workspace.folder / ".snakemake"
+    while not list(folder.glob("locks/*")):
         assert first.poll() is None
         time.sleep(0.01)
     status, said = workspace.snakemake("-f", "--", target)
@@ -95,18 +95,15 @@ def test_a_damaged_photograph_in_training_is_one_line(workspace):
 
 
 def test_a_results_folder_that_may_not_be_written(workspace):
-    """As one that somebody else made; root is stopped by an immutable mount only."""
+    """Snakemake itself says so, before any job: it could not remove what it makes again."""
     results = workspace.folder / DEMO / "auxsegnet"
-    bind = subprocess.run(
-        ["mount", "--bind", "-o", "ro", str(results), str(results)], capture_output=True
-    )
-    if bind.returncode:
+    if subprocess.run(["mount", "--bind", str(results), str(results)]).returncode:
         pytest.skip("mounting needs root and the right to mount")
+    before = (results / "summary.csv").read_text()
     subprocess.run(["mount", "-o", "remount,bind,ro", str(results)], check=True)
     try:
         status, said = workspace.snakemake("-f", "--", f"{DEMO}/auxsegnet/summary.csv")
     finally:
         subprocess.run(["umount", str(results)], check=True)
-    assert status != 0
-    assert "Read-only file system" in said or "mounted read-only" in said
-    assert (results / "summary.csv").is_file() or "summary.csv" in said
+    assert status != 0 and "Traceback" not in said
+    assert "summary.csv" in said and (results / "summary.csv").read_text() == before

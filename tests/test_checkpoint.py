@@ -242,3 +242,28 @@ def test_arguments_from_the_configuration_build_the_network(tiny_backbone):
     network = AuxSegNet(**arguments)
     assert network.num_classes == 3
     assert network.recipe.output_projection
+
+
+def test_weights_that_changed_on_disk_are_refused(saved, tmp_path):
+    path, _ = saved()
+    content = torch.load(path, weights_only=True)
+    content["model"]["backbone.stem.weight"][0, 0, 0, 0] += 1
+    torch.save(content, tmp_path / "flipped.pt")
+    with pytest.raises(InputError, match=r"flipped\.pt: damaged since it was written"):
+        load_network(tmp_path / "flipped.pt", torch.device("cpu"), **WHO)
+
+
+def test_a_flipped_bit_in_a_checkpoint_never_passes(saved, tmp_path):
+    """Weights come back as they were, or the file is refused in one line."""
+    path, network = saved()
+    whole, digest = path.read_bytes(), state_digest(network.state_dict())
+    for place in np.linspace(0, len(whole) - 1, 300).astype(int):
+        content = bytearray(whole)
+        content[place] ^= 1 << (place % 8)
+        (tmp_path / "flipped.pt").write_bytes(content)
+        try:
+            loaded, _ = load_network(tmp_path / "flipped.pt", torch.device("cpu"), **WHO)
+        except InputError as error:
+            assert "flipped.pt" in str(error) and "\n" not in str(error)
+        else:
+            assert state_digest(loaded.state_dict()) == digest
