@@ -1,4 +1,4 @@
-"""docs/FIDELITY.md and docs/RELIABILITY.md: the tests that they name exist, figures are those made."""
+"""The tests that docs/FIDELITY.md and docs/RELIABILITY.md name exist; figures are those made."""
 
 import ast
 import csv
