@@ -1,6 +1,7 @@
 """Fixtures that more than one test module uses."""
 
 import json
+import logging
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,16 @@ def varied(network, image):
     weight -= torch.outer(weight @ mean, mean) / (mean @ mean)
     layer.weight.data = (4 * weight / (weight @ features).std())[..., None, None]
     return network
+
+
+@pytest.fixture(autouse=True)
+def forget_log_handlers():
+    """A command run in this process logs to the stream of its test, which is closed afterwards."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 # As small as it can be: what is learnt from it is worth nothing, what lands where is. Values that

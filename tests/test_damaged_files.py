@@ -101,15 +101,15 @@ def folder(tmp_path, tiny_backbone):
 
 BACKBONE = {"name": "tiny", "output_stride": 8}
 FUSION = {
-    "object_threshold": 0.2,
-    "salient_threshold": 0.1,
+    "cam_threshold": 0.2,
+    "saliency_threshold": 0.1,
     "background": "updated",
     "saliency_crf": CRF,
 }
 TRAINING = {
     "backbone": BACKBONE,
     "network": {},
-    "stage": {"learning_rate": 0.1, "later_learning_rate": None},
+    "stage": {"batch_size": 2, "learning_rate": 0.1, "later_learning_rate": None},
     "images": {"long_side": None},
 }
 RUN = ("dataset", "index_digest", "classes", "variant", "seed", "stage")
@@ -149,12 +149,12 @@ COMMANDS = {
         CRF,
     ),
     "evaluate_pseudo_labels": Command(
-        {"--pseudo-labels": "labels"}, {"labels": RUN}, settings={"unlabelled": "miss"}
+        {"--pseudo-labels": "labels"}, {"labels": RUN}, settings={"ignore_prediction": "miss"}
     ),
     "evaluate_segmentation": Command(
         {"--predictions": "val", "--predictions-crf": "val_crf"},
         {"val": (*RUN, "split"), "val_crf": (*RUN, "split")},
-        settings={"unlabelled": "miss"},
+        settings={"ignore_prediction": "miss"},
     ),
     "draw_strip": Command(
         {

@@ -5,6 +5,7 @@ import json
 import re
 
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +19,13 @@ STABLE = settings(
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
+
+
+@pytest.fixture(autouse=True)
+def small_numbers():
+    """Hypothesis wants the denormal numbers that trainings in this process have switched off."""
+    torch.set_flush_denormal(False)
+
 
 SCALARS = (
     st.none()

@@ -135,5 +135,6 @@ def test_memory_is_flat_in_the_number_of_images(folders):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["command", *(f"mb_at_{count}_images" for count in COUNTS)])
         writer.writerows(rows)
+    assert {row[0] for row in rows} == set(MEASURED)
     grown = {name: many - few for name, few, many in rows}
     assert max(grown.values()) < ALLOWED, grown

@@ -69,7 +69,7 @@ def test_a_save_that_fails_leaves_the_states_before(states, monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr(torch, "save", full)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(InputError, match="the disk is full"):
             states.save({"step": 3})
     assert sorted(path.name for path in states.folder.iterdir()) == ["previous.pt", "state.pt"]
     assert states.load(anything)["step"] == 2

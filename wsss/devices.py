@@ -1,5 +1,6 @@
 """Choosing where the network runs, and making it repeatable there."""
 
+import ctypes
 import logging
 import os
 import random
@@ -92,3 +93,20 @@ def autocast(device, precision):
     """Context for mixed precision; `fp32` switches it off."""
     dtype = PRECISIONS[precision]
     return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+
+
+M_MMAP_THRESHOLD = -3  # of mallopt(3)
+LARGE = 1 << 20  # bytes
+
+
+def return_large_memory():
+    """Have the C library give large pieces of memory back to the system once they are free.
+
+    By itself glibc keeps them, and small pieces that stay, such as HDF5's, come to lie between
+    them: segmenting 2,000 images of 256 x 192 pixels grew by 2.4 MB an image. Elsewhere this does
+    nothing.
+    """
+    try:
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE)
+    except (AttributeError, OSError, TypeError):
+        log.debug("no mallopt in this C library")
