@@ -5,7 +5,7 @@
 The last line on stdout is the largest memory that the process had, in MB.
 """
 
-import resource
+import re
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -24,7 +24,9 @@ def main():
     if "--model" in sys.argv:  # the others do without PyTorch, and so with less memory
         register()
     import_module(f"workflow_scripts.{sys.argv[1]}").main(sys.argv[2:])
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    # ru_maxrss would begin with what the parent had.
+    status = Path("/proc/self/status").read_text()
+    print(int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024)
 
 
 if __name__ == "__main__":

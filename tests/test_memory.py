@@ -25,9 +25,10 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "docs/results/memory.csv"
 COUNTS = (200, 2000)
-# MB that 1,800 images more may add. HDF5's own lists grow to some 35 MB and stay there; kept in
-# memory, the label maps of these images would be 88 MB and their photographs 265 MB.
-ALLOWED = 45
+# MB that 1,800 images more may add. HDF5's own lists and what the C library keeps between them grow
+# by some 60 MB, and stay there; kept in memory, the label maps of these images would be 88 MB and
+# their photographs 265 MB.
+ALLOWED = 80
 VIEWS = {"scales": [1.0], "flip": False, "long_side": None, "precision": "fp32"}
 SHARD = {"--shard": 0, "--shards": 1}
 NETWORK_JOBS = {

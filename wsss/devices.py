@@ -96,7 +96,7 @@ def autocast(device, precision):
 
 
 M_MMAP_THRESHOLD = -3  # of mallopt(3)
-LARGE = 1 << 20  # bytes
+LARGE = 1 << 17  # bytes: what glibc begins with, before it adapts
 
 
 def return_large_memory():
