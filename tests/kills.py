@@ -130,13 +130,15 @@ def endure(job, number, kills, rng, whole):
     duration, expected = whole
     seen = Kills()
     job.forget()
-    while seen.killed < kills or not job.model.exists():
+    ended = False  # a kill may come when the model is there and Snakemake not done with it
+    while seen.killed < kills or not ended:
         last = seen.killed >= kills
         attempt = job.attempt(None if last else number, rng.uniform(0, duration))
         restarted = attempt.first("continuing an interrupted run")
         if restarted is not None:
             seen.restarts.append(restarted)
-        if attempt.status == 0:
+        ended = attempt.status == 0
+        if ended:
             seen.runs += 1
             seen.identical &= job.result() == expected
             if seen.killed < kills:
