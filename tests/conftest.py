@@ -99,7 +99,7 @@ TINY_RUN = {
     },
     "prediction": {"scales": [1.0], "flip": False, "crf": {"iterations": 10}},
     "compute": {"workers": 0},
-    "resources": {kind: {"threads": 1} for kind in ("train", "infer", "crf")},
+    "resources": {kind: {"threads": 1} for kind in ("train", "infer", "crf", "index")},
 }
 TINY_DEMO = {"demo": {"train_images": 8, "val_images": 4, "size": [96, 64]}}
 

@@ -8,7 +8,7 @@ from checkout import HEAD, Checkout
 from cluster import Cluster
 
 SHARDS = 3  # more jobs at a time than there are GPUs
-KINDS = ("train", "infer", "crf", "small")
+KINDS = ("train", "infer", "crf", "index", "small")
 
 
 @pytest.fixture(scope="session")
