@@ -172,7 +172,7 @@ def all_shards(pattern, **wildcards):
     return expand(pattern, shard=SHARDS, allow_missing=True, **wildcards)
 
 
-def seeds_of_pseudo_labels(wildcards):
+def maps_of_pseudo_labels(wildcards):
     """CAMs, and from stage 1 on refined saliency: of the classifier, or of the stage before."""
     if wildcards.stage == "0" and imports_labels(wildcards.variant):
         return {}
@@ -182,7 +182,7 @@ def seeds_of_pseudo_labels(wildcards):
     return {"cams": f"{run}/cams/shard{{shard}}.h5", "refined": f"{run}/saliency/shard{{shard}}.h5"}
 
 
-def seed_arguments(_, input):
+def map_arguments(_, input):
     names = {"cams": "--cams", "refined": "--refined-saliency"}
     return " ".join(f"{names[key]} {input[key]}" for key in names if key in input.keys())
 

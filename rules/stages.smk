@@ -3,7 +3,7 @@
 
 rule make_pseudo_labels:
     input:
-        unpack(seeds_of_pseudo_labels),
+        unpack(maps_of_pseudo_labels),
         **DATA_INPUT,
         code=code("make_pseudo_labels"),
         saliency=f"results/{{dataset}}/saliency/{SOURCE}/shard{{shard}}.h5",
@@ -21,10 +21,10 @@ rule make_pseudo_labels:
         shards=CONFIG["shards"],
         module="workflow_scripts.make_pseudo_labels",
         settings=pseudo_label_settings,
-        seeds=seed_arguments,
+        maps=map_arguments,
     shell:
         command(
-            "{params.seeds}",
+            "{params.maps}",
             "--saliency {input.saliency}",
             "--threads {threads}",
             "--output {output}",

@@ -18,7 +18,7 @@ from wsss.cam_files import (
 )
 from wsss.datasets.index import DatasetIndex, ImageRecord
 from wsss.errors import InputError
-from wsss.image_files import ImageFiles
+from wsss.files_per_image import FilesPerImage
 
 SIZE = (45, 62)  # 12 x 16 at stride 4, 6 x 8 at stride 8
 
@@ -219,7 +219,9 @@ def index(tmp_path):
 
 @pytest.fixture
 def imported(index, tmp_path):
-    return ImportedCams(index, ImageFiles(tmp_path, "{image_id}_cam.npy", "CAM files", "cam.files"))
+    return ImportedCams(
+        index, FilesPerImage(tmp_path, "{image_id}_cam.npy", "CAM files", "cam.files")
+    )
 
 
 def test_classes_are_those_of_the_masks(index, imported, tmp_path):

@@ -19,6 +19,7 @@ from wsss.configuration import (
     schema_defaults,
     variant_config,
 )
+from wsss.crf import SALIENCY_CRF, SEGMENTATION_CRF
 from wsss.errors import InputError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -597,6 +598,12 @@ UNUSED_BY_VOC2012 = (
     "pseudo_labels.files.",
     "resources.",
 )
+
+
+def test_default_crfs_are_those_of_the_functions():
+    config = load([CONFIG_YAML])
+    assert config["pseudo_labels"]["saliency_crf"] == SALIENCY_CRF
+    assert config["prediction"]["crf"] == SEGMENTATION_CRF
 
 
 def test_voc2012_is_the_setting_of_the_paper():

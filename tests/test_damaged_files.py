@@ -13,6 +13,7 @@ from model.auxsegnet import AuxSegNet
 from workflow_scripts.command import run
 from wsss.artifacts import ArtifactReader, ArtifactWriter
 from wsss.checkpoint import network_arguments, save_checkpoint
+from wsss.crf import SALIENCY_CRF
 from wsss.datasets.index import DatasetIndex, ImageRecord, read_dataset, write_dataset
 from wsss.datasets.voc import CLASSES
 from wsss.palette import write_palette_png
@@ -23,14 +24,6 @@ LABEL = np.zeros(SIZE, np.uint8)
 SALIENCY = np.random.default_rng(0).integers(0, 256, SIZE, np.uint8)
 CAMS = np.random.default_rng(1).random((2, 6, 8)).astype(np.float16)
 KEYS = [0, 1]
-CRF = {
-    "iterations": 1,
-    "gaussian_sxy": 3,
-    "gaussian_compat": 3,
-    "bilateral_sxy": 60,
-    "bilateral_srgb": 5,
-    "bilateral_compat": 5,
-}
 ALL = {"variant": "auxsegnet", "seed": 0, "stage": 1}
 FIRST = {"seed": 0, "stage": 0}
 PROBABILITIES = np.full((3, 6, 8), 1 / 3, np.float16)
@@ -104,7 +97,7 @@ FUSION = {
     "cam_threshold": 0.2,
     "saliency_threshold": 0.1,
     "background": "updated",
-    "saliency_crf": CRF,
+    "saliency_crf": SALIENCY_CRF,
 }
 TRAINING = {
     "backbone": BACKBONE,
@@ -146,7 +139,7 @@ COMMANDS = {
         {"--predictions": "val"},
         {"val": (*RUN, "split")},
         {"--split": "val", "--shard": 0, "--shards": 1},
-        CRF,
+        SALIENCY_CRF,
     ),
     "evaluate_pseudo_labels": Command(
         {"--pseudo-labels": "labels"}, {"labels": RUN}, settings={"ignore_prediction": "miss"}

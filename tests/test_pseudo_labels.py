@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 import wsss.pseudo_labels
-from wsss.crf import refine_saliency
+from wsss.crf import SALIENCY_CRF, refine_saliency
 from wsss.pseudo_labels import (
     fuse,
     fuse_present,
@@ -16,19 +16,11 @@ from wsss.pseudo_labels import (
     upsample,
 )
 
-CRF = {
-    "iterations": 1,
-    "gaussian_sxy": 3,
-    "gaussian_compat": 3,
-    "bilateral_sxy": 60,
-    "bilateral_srgb": 5,
-    "bilateral_compat": 5,
-}
 SETTINGS = {
     "cam_threshold": 0.2,
     "saliency_threshold": 0.06,
     "background": "off_the_shelf",
-    "saliency_crf": CRF,
+    "saliency_crf": SALIENCY_CRF,
 }
 
 
@@ -152,7 +144,7 @@ def test_later_stages_take_the_crf_of_the_mean(image, off_the_shelf):
     )
     large = F.interpolate(torch.from_numpy(refined)[None, None], (16, 24), mode="bilinear")
     mean = 0.5 * large[0, 0].numpy() + 0.5 * off_the_shelf.astype(np.float32) / 255
-    expected = 255 * refine_saliency(image, mean, **CRF)
+    expected = 255 * refine_saliency(image, mean, **SALIENCY_CRF)
     # The CRF multiplies what the two up-samplings differ by.
     np.testing.assert_allclose(saliency, expected, atol=1)
     without_crf = np.abs(saliency - 255 * mean)
@@ -162,7 +154,9 @@ def test_later_stages_take_the_crf_of_the_mean(image, off_the_shelf):
 def test_mean_comes_before_the_crf(monkeypatch):
     monkeypatch.setattr(wsss.pseudo_labels, "refine_saliency", lambda image, mean, **_: mean)
     refined, original = np.float32([[0.2, 1.0]]), np.float32([[0.6, 0.0]])
-    np.testing.assert_allclose(updated_saliency(None, refined, original, CRF), [[0.4, 0.5]])
+    np.testing.assert_allclose(
+        updated_saliency(None, refined, original, SALIENCY_CRF), [[0.4, 0.5]]
+    )
 
 
 def test_background_follows_the_setting(monkeypatch, image):

@@ -63,8 +63,8 @@ def test_a_save_that_fails_leaves_the_states_before(states, monkeypatch):
     states.save({"step": 1})
     states.save({"step": 2})
 
-    def full(value, path):
-        path.write_bytes(b"half a state")
+    def full(value, file):
+        file.write(b"half a state")
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:

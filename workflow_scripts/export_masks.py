@@ -7,6 +7,7 @@ from workflow_scripts.command import run
 from workflow_scripts.export_job import run_of
 from wsss.artifacts import ArtifactReader
 from wsss.errors import InputError
+from wsss.files import remove_leftovers
 from wsss.mask_files import write_mask_files, write_mask_table
 from wsss.progress import progress
 
@@ -35,6 +36,7 @@ def main(argv=None):
     labels = ArtifactReader(args.labels, "predictions_crf", **who)
     records = [record for record in index.records if record.image_id in labels]
     folder = Path(args.output).parent
+    remove_leftovers(folder)
     rows = [
         export_image(folder, index, record, labels.read(record.image_id).array, args.alpha)
         for record in progress(records, desc="masks", unit="image")

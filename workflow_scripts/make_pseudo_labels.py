@@ -11,7 +11,7 @@ from workflow_scripts import arguments
 from workflow_scripts.command import run
 from wsss.artifacts import ArtifactReader, ArtifactWriter
 from wsss.datasets.index import DatasetIndex
-from wsss.image_files import ImageFiles, label_files
+from wsss.files_per_image import FilesPerImage, label_files
 from wsss.parallel import map_images
 from wsss.pseudo_labels import make_pseudo_labels
 
@@ -45,7 +45,7 @@ class GivenLabels:
 
     index: DatasetIndex
     off_the_shelf: ArtifactReader
-    files: ImageFiles
+    files: FilesPerImage
 
     def __call__(self, record):
         saliency = self.off_the_shelf.read(record.image_id).array
@@ -53,32 +53,10 @@ class GivenLabels:
 
 
 def main(argv=None):
-    made = arguments.parser(__doc__)
-    arguments.add_run(made, "variant", "seed", "stage", "shard", "shards")
-    made.add_argument("--cams", help="for all but labels from files")
-    made.add_argument("--saliency", required=True, help="off-the-shelf saliency")
-    made.add_argument("--refined-saliency", help="refined saliency, for stages >= 1")
-    made.add_argument("--threads", type=int, default=1)
-    made.add_argument("--output", required=True)
-    args = made.parse_args(argv)
-    if "files" not in args.settings and not args.cams:
-        made.error("--cams is needed, or the setting files")
+    args = parse(argv)
     index = arguments.dataset_index(args)
     records = index.shard("train", args.shard, args.shards)
-    data = arguments.identity(args, index)
-    saliency = ArtifactReader(args.saliency, "saliency", **data)
-    later = {"stage": args.stage} | ({"variant": args.variant} if args.stage else {})
-    cams, refined = (
-        ArtifactReader(path, kind, **data, seed=args.seed, **later) if path else None
-        for path, kind in ((args.cams, "cams"), (args.refined_saliency, "refined_saliency"))
-    )
-    if "files" in args.settings:
-        files = label_files(args.settings["files"])
-        files.check(records)
-        work = GivenLabels(index, saliency, files)
-    else:
-        work = PseudoLabels(index, cams, saliency, refined, args.settings)
-    readers = [reader for reader in (cams, saliency, refined) if reader]
+    work, readers = work_of(args, index, records)
     with ArtifactWriter(
         args.output,
         "pseudo_labels",
@@ -90,6 +68,38 @@ def main(argv=None):
         labels = map_images(work, records, args.threads, "pseudo labels")
         for record, (sal, seg) in zip(records, labels, strict=True):
             artifact.write(record.image_id, {"saliency": sal, "segmentation": seg})
+
+
+def parse(argv):
+    made = arguments.parser(__doc__)
+    arguments.add_run(made, "variant", "seed", "stage", "shard", "shards")
+    made.add_argument("--cams", help="for all but labels from files")
+    made.add_argument("--saliency", required=True, help="off-the-shelf saliency")
+    made.add_argument("--refined-saliency", help="refined saliency, for stages >= 1")
+    made.add_argument("--threads", type=int, default=1)
+    made.add_argument("--output", required=True)
+    args = made.parse_args(argv)
+    if "files" not in args.settings and not args.cams:
+        made.error("--cams is needed, or the setting files")
+    return args
+
+
+def work_of(args, index, records):
+    """The function that makes the pseudo labels of a record, and the artifacts that it reads."""
+    data = arguments.identity(args, index)
+    saliency = ArtifactReader(args.saliency, "saliency", **data)
+    if "files" in args.settings:
+        files = label_files(args.settings["files"])
+        files.check(records)
+        return GivenLabels(index, saliency, files), [saliency]
+    made_by = {"seed": args.seed, "stage": args.stage}
+    made_by |= {"variant": args.variant} if args.stage else {}
+    cams = ArtifactReader(args.cams, "cams", **data, **made_by)
+    if not args.refined_saliency:
+        return PseudoLabels(index, cams, saliency, None, args.settings), [cams, saliency]
+    refined = ArtifactReader(args.refined_saliency, "refined_saliency", **data, **made_by)
+    work = PseudoLabels(index, cams, saliency, refined, args.settings)
+    return work, [cams, saliency, refined]
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from workflow_scripts.command import run
 from wsss.crf import SEGMENTATION_CRF
 from wsss.devices import PRECISIONS, prepare_device
 from wsss.errors import InputError
+from wsss.files import remove_leftovers
 from wsss.images import read_image
 from wsss.mask_files import mask_names, write_class_table, write_mask_files, write_mask_table
 from wsss.photographs import find_photographs, refuse_overwriting
@@ -83,6 +84,7 @@ def main(argv=None):
     refuse_overwriting([folder / name for name in names], [*photographs.values(), args.model])
     segmenter = segmenter_of(args)
     make_folder(folder)
+    remove_leftovers(folder)
     write_class_table(folder / "classes.csv", segmenter.classes)
     rows = segment_all(segmenter, photographs, folder, args.alpha)
     write_mask_table(folder / "masks.csv", rows)

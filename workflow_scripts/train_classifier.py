@@ -6,7 +6,7 @@ from model.auxsegnet import AuxSegNet
 from model.weights import load_weights
 from workflow_scripts import arguments
 from workflow_scripts.command import run
-from workflow_scripts.training_job import joined_hardware, launched
+from workflow_scripts.training_job import run_training
 from wsss.checkpoint import network_arguments, save_checkpoint
 from wsss.errors import InputError
 from wsss.files import sha256_of
@@ -18,16 +18,8 @@ log = logging.getLogger(__name__)
 def main(argv=None):
     made = arguments.parser(__doc__)
     arguments.add_run(made, "seed")
-    arguments.add_hardware(made)
     made.add_argument("--weights", required=True, help="weights that the training starts from")
-    made.add_argument("--output", required=True)
-    made.add_argument("--log-csv", required=True)
-    args = made.parse_args(argv)
-    status = launched("workflow_scripts.train_classifier", args, argv)
-    if status is not None:
-        return status
-    with joined_hardware(args) as hardware:
-        train_classifier(args, hardware)
+    return run_training(made, "workflow_scripts.train_classifier", train_classifier, argv)
 
 
 def train_classifier(args, hardware):

@@ -5,7 +5,7 @@ import logging
 from model.auxsegnet import AuxSegNet
 from workflow_scripts import arguments
 from workflow_scripts.command import run
-from workflow_scripts.training_job import joined_hardware, launched
+from workflow_scripts.training_job import run_training
 from wsss.artifacts import ArtifactReader
 from wsss.checkpoint import load_shared_weights, network_arguments, save_checkpoint
 from wsss.training import run_key, stage_loss, train, write_log
@@ -16,17 +16,9 @@ log = logging.getLogger(__name__)
 def main(argv=None):
     made = arguments.parser(__doc__)
     arguments.add_run(made, "variant", "seed", "stage")
-    arguments.add_hardware(made)
     made.add_argument("--pseudo-labels", nargs="+", required=True)
     made.add_argument("--model", required=True, help="the model that the training starts from")
-    made.add_argument("--output", required=True)
-    made.add_argument("--log-csv", required=True)
-    args = made.parse_args(argv)
-    status = launched("workflow_scripts.train_stage", args, argv)
-    if status is not None:
-        return status
-    with joined_hardware(args) as hardware:
-        train_stage(args, hardware)
+    return run_training(made, "workflow_scripts.train_stage", train_stage, argv)
 
 
 def train_stage(args, hardware):

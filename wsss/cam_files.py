@@ -16,7 +16,7 @@ import numpy as np
 from wsss.datasets.index import DatasetIndex
 from wsss.errors import InputError, listed
 from wsss.files import atomic_path
-from wsss.image_files import ImageFiles
+from wsss.files_per_image import FilesPerImage
 from wsss.pickles import read_npy_object
 
 IRN_STRIDE = 4
@@ -175,12 +175,12 @@ class ImportedCams:
     """
 
     index: DatasetIndex
-    files: ImageFiles
+    files: FilesPerImage
 
     @classmethod
     def of_settings(cls, index, settings):
         """From the index and the section `cam.files`; InputError if there is no such folder."""
-        return cls(index, ImageFiles.of_settings(settings, "CAM files", "cam.files"))
+        return cls(index, FilesPerImage.of_settings(settings, "CAM files", "cam.files"))
 
     def check(self, records):
         """Look whether all files are there; InputError names the first few that are not."""

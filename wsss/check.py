@@ -14,7 +14,7 @@ from wsss.datasets.formats import paints_masks
 from wsss.datasets.index import SPLITS
 from wsss.disk import disk_needed, readable_bytes
 from wsss.errors import InputError
-from wsss.image_files import label_files
+from wsss.files_per_image import label_files
 from wsss.progress import progress
 
 SHOWN = 3  # offenders named per check

@@ -27,8 +27,6 @@ def choose_device(name, gpus=1):
         InputError: `cuda` was asked for and there is no GPU: a silent run on the CPU would
             waste a night.
     """
-    if name != "cpu":
-        claim_gpus(gpus)  # before torch looks for them
     available = gpus > 0 and torch.cuda.is_available()
     if name == "cuda" and not available:
         raise InputError(
@@ -61,7 +59,9 @@ def make_repeatable(seed, device, threads):
 
 
 def prepare_device(name, gpus, seed, threads):
-    """`choose_device`, and every random generator seeded for it."""
+    """`choose_device` for a job: GPUs claimed, and every random generator seeded for it."""
+    if name != "cpu":
+        claim_gpus(gpus)  # before torch looks for them
     device = choose_device(name, gpus)
     make_repeatable(seed, device, threads)
     return device

@@ -26,6 +26,9 @@ def mask_names(image_id):
 def write_mask_files(folder, image_id, image, label, classes, alpha):
     """Write mask and overlay of an image; returns its row of the table.
 
+    What a killed process left in the folder stays: `wsss.files.remove_leftovers` removes it at once
+    for all images.
+
     Args:
         folder: where the files go.
         image: uint8 RGB (H, W, 3).
@@ -38,10 +41,10 @@ def write_mask_files(folder, image_id, image, label, classes, alpha):
     """
     mask, tinted = (_inside(Path(folder), name) for name in mask_names(image_id))
     try:
-        write_palette_png(mask, label)
+        write_palette_png(mask, label, tidy=False)
     except OSError as error:
         raise InputError(f"{mask}: cannot be written ({error.strerror or error})") from error
-    save_picture(tinted, overlay(image, label, alpha))
+    save_picture(tinted, overlay(image, label, alpha), tidy=False)
     shares = class_shares(label, classes)
     text = ";".join(f"{name}={share:.4g}" for name, share in shares.items())
     return (image_id, mask.name, tinted.name, ";".join(shares), text)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from wsss.files import atomic_path
+from wsss.files import QuietFile, atomic_path
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,9 @@ class ResumeStates:
         """Write a state; until it is complete on disk the one before stays the newest."""
         newest = self.folder / NEWEST
         with atomic_path(newest) as temporary:
-            torch.save({"key": self.key, **state}, temporary)
+            with QuietFile(temporary, "w+") as file:
+                torch.save({"key": self.key, **state}, file)
+                file.raise_error()
             _flush(temporary)
             if newest.exists():
                 os.replace(newest, self.folder / BEFORE)

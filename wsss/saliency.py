@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from wsss.errors import InputError, listed
-from wsss.image_files import ImageFiles
+from wsss.files_per_image import FilesPerImage
 from wsss.images import read_mask
 
 INPUT_SIDE = 320  # pixels; the size U^2-Net was trained at
@@ -90,7 +90,7 @@ class ReadyMaps:
         `settings["pattern"]` is the path of a map below that folder, `{image_id}.png` if absent.
         """
         settings = {"pattern": "{image_id}.png"} | settings
-        self.maps = ImageFiles.of_settings(settings, "saliency maps", "saliency.maps", root)
+        self.maps = FilesPerImage.of_settings(settings, "saliency maps", "saliency.maps", root)
 
     def check(self, records):
         """Look at all files' headers; InputError lists the first few that cannot be used."""

@@ -246,10 +246,7 @@ class Trainer:
         if self.hardware.channels_last:
             batch["image"] = batch["image"].to(memory_format=torch.channels_last)
         with autocast(self.hardware.device, self.settings["precision"]):
-            if shares is None:
-                total, losses = self.loss(network, batch, self.settings)
-            else:
-                total, losses = self.loss(network, batch, self.settings, shares)
+            total, losses = self.loss(network, batch, self.settings, shares)
         self.optimiser.zero_grad(set_to_none=True)
         # Gradients are averaged over the ranks; the loss is their sum.
         with peers():

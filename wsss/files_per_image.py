@@ -9,7 +9,7 @@ PLACE = "{image_id}"
 
 
 @dataclass(frozen=True)
-class ImageFiles:
+class FilesPerImage:
     """Files `folder/pattern`, where `{image_id}` in the pattern stands for the id of an image.
 
     `what` they hold and the configuration's `key` (a section with folder and pattern) are for
@@ -62,4 +62,4 @@ def _checked_pattern(pattern, key):
 
 def label_files(settings):
     """Pseudo labels of another tool, from the section `pseudo_labels.files`."""
-    return ImageFiles.of_settings(settings, "pseudo labels", "pseudo_labels.files")
+    return FilesPerImage.of_settings(settings, "pseudo labels", "pseudo_labels.files")
