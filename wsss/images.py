@@ -7,6 +7,7 @@ the photograph that a viewer shows; an EXIF tag in a mask is not followed.
 """
 
 from contextlib import contextmanager
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -17,6 +18,26 @@ from wsss.errors import InputError
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 SWAPPED_ORIENTATIONS = (5, 6, 7, 8)  # EXIF values that turn width into height
 ORIENTATION_TAG = 0x0112
+
+
+def images_in(folder):
+    """Paths of the images directly in a folder, by name; hidden files are passed over.
+
+    Raises InputError, naming the folder, if it cannot be listed or has none.
+    """
+    try:
+        files = [
+            path
+            for path in sorted(Path(folder).iterdir(), key=lambda path: (path.stem, path.name))
+            if path.suffix.lower() in EXTENSIONS
+            and not path.name.startswith(".")
+            and not path.is_dir()
+        ]
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be listed ({error.strerror or error})") from error
+    if not files:
+        raise InputError(f"{folder}: no {', '.join(EXTENSIONS)} file in it; name another folder")
+    return files
 
 
 def read_image(path):

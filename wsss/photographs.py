@@ -7,7 +7,7 @@ from pathlib import Path
 
 from wsss.datasets.index import check_id
 from wsss.errors import InputError, listed
-from wsss.images import EXTENSIONS
+from wsss.images import images_in
 
 
 def find_photographs(paths):
@@ -23,7 +23,7 @@ def find_photographs(paths):
     """
     found = defaultdict(list)
     for path in map(Path, paths):
-        for file in _images_in(path) if path.is_dir() else [path]:
+        for file in images_in(path) if path.is_dir() else [path]:
             found[check_id(file.stem, str(file))].append(file)
     twice = [files for files in found.values() if len(files) > 1]
     if twice:
@@ -32,22 +32,6 @@ def find_photographs(paths):
             f"call of its own with another --out ({len(twice)} name(s) that occur twice)"
         )
     return {image_id: files[0] for image_id, files in found.items()}
-
-
-def _images_in(folder):
-    try:
-        files = [
-            path
-            for path in sorted(folder.iterdir())
-            if path.suffix.lower() in EXTENSIONS
-            and not path.name.startswith(".")
-            and not path.is_dir()
-        ]
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be read ({error.strerror or error})") from error
-    if not files:
-        raise InputError(f"{folder}: no {', '.join(EXTENSIONS)} file in it; name another folder")
-    return files
 
 
 def refuse_overwriting(outputs, inputs):

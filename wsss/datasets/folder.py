@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 from wsss.datasets.index import DatasetIndex, ImageRecord, check_id, measured
 from wsss.datasets.labels import configured_file, read_label_csv, read_lines
 from wsss.errors import InputError, listed
-from wsss.images import EXTENSIONS
+from wsss.images import images_in
 
 log = logging.getLogger(__name__)
 
@@ -41,21 +41,17 @@ def build(settings, root):
 
 
 def _image_files(folder):
-    """File names by image id, sorted by id; hidden files and other kinds are passed over."""
+    """File names by image id, sorted by id."""
     if not folder.is_dir():
         raise InputError(f"dataset.folder.images: the folder {folder} does not exist")
     files = {}
-    for path in sorted(folder.iterdir(), key=lambda path: (path.stem, path.name)):
-        if path.suffix.lower() not in EXTENSIONS or path.name.startswith("."):
-            continue
+    for path in images_in(folder):
         image_id = check_id(path.stem, str(folder))
         if image_id in files:
             raise InputError(
                 f"{folder}: {files[image_id]} and {path.name} have the same id: rename one"
             )
         files[image_id] = path.name
-    if not files:
-        raise InputError(f"dataset.folder.images: no {', '.join(EXTENSIONS)} file in {folder}")
     return files
 
 
