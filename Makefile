@@ -20,7 +20,8 @@ help:
 	@echo "make check   look at data, weights, device and disk before a run (CONFIG=...)"
 	@echo "make cancel  cancel the Slurm jobs that a killed Snakemake left in this folder"
 	@echo "make test    lint and tests"
-	@echo "make test-resnet38  five stages with the paper's network on eight photographs (minutes)"
+	@echo "make test-resnet38  five stages with ResNet38 on eight photographs, three minutes for each of two"
+	@echo "                    recipes; RECIPE=paper or RECIPE=official for one of them"
 	@echo "make test-slurm  tests on a Slurm of their own, a quarter of an hour (-full: more); root"
 	@echo "make memory  peak memory at 200 and 2,000 images, to docs/results/memory.csv (minutes)"
 	@echo "make clean   remove results/demo (other results and .venv stay)"
@@ -79,7 +80,7 @@ test: lint
 
 # Not part of `make test`: some minutes a recipe, 4 GB of memory and 4 GB of disk.
 test-resnet38: setup
-	$(BIN)/python -m pytest -m slow tests/test_resnet38.py
+	$(BIN)/python -m pytest -m slow tests/test_resnet38.py -k "$(RECIPE)"
 
 test-slurm: setup
 	@tests/slurm/install
