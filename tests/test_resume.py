@@ -187,15 +187,44 @@ def without_a_network(path):
     torch.save({"key": "key"}, path)
 
 
+def with_momentum_of_another_network(path):
+    state = torch.load(path, weights_only=True)
+    state["optimiser"]["state"][0]["momentum_buffer"] = torch.zeros(2, 2)
+    torch.save(state, path)
+
+
+def without_a_learning_rate(path):
+    state = torch.load(path, weights_only=True)
+    del state["optimiser"]["param_groups"][0]["lr"]
+    torch.save(state, path)
+
+
+def without_random_numbers(path):
+    state = torch.load(path, weights_only=True)
+    del state["ranks"][0]["random"]["numpy"]
+    torch.save(state, path)
+
+
+DAMAGES = [
+    cut,
+    empty,
+    of_another_run,
+    of_another_network,
+    of_more_processes,
+    without_a_network,
+    with_momentum_of_another_network,
+    without_a_learning_rate,
+    without_random_numbers,
+]
+
+
 @pytest.fixture
 def whole(tmp_path):
     (tmp_path / "whole").mkdir()
     return run(tmp_path / "whole")
 
 
-@pytest.mark.parametrize(
-    "damage", [cut, empty, of_another_run, of_another_network, of_more_processes, without_a_network]
-)
+@pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("both", [False, True])
 def test_a_damaged_state_costs_an_epoch_or_the_run_but_no_result(
     tmp_path, whole, caplog, damage, both

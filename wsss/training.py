@@ -8,7 +8,6 @@ import math
 import signal
 import time
 import warnings
-from collections import defaultdict
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -18,19 +17,19 @@ from torch.nn.parallel import DistributedDataParallel
 from model.backbones import freeze
 from model.losses import IGNORE, classification_loss, stage_losses, weighted_sum
 from wsss.batches import BatchPlan, TrainingImages, batch_loader
-from wsss.devices import autocast, random_state, set_random_state
+from wsss.devices import autocast
 from wsss.errors import InputError, StoppedError, listed
 from wsss.files import atomic_path
 from wsss.progress import progress
 from wsss.ranks import ALONE, Ranks, peers
 from wsss.resume import ResumeStates
 from wsss.signals import StopRequest
+from wsss.training_state import TrainingState
 
 log = logging.getLogger(__name__)
 
 SAVE_EVERY_SECONDS = 600
 LOG_ROWS_PER_EPOCH = 10
-RANK_SEED = 1_000_003  # keeps the random numbers of ranks and of neighbouring seeds apart
 # Released code: these parameters learn `head_multiplier` times as fast as the rest.
 HEAD_NAMES = ("seg", "sal", "fc8")
 
@@ -111,7 +110,7 @@ def labelled_counts(batch):
 
 
 class Trainer:
-    """Everything that changes during a run, and its way to disk and back.
+    """The steps of a run, from its saved state if there is one, to the end.
 
     Args:
         network: with its starting weights, and frozen where it is not to learn.
@@ -135,7 +134,7 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(
             hardware.device.type, enabled=settings["precision"] == "fp16"
         )
-        self.step, self.rows, self.meter = 0, [], _Meter()
+        self.state = TrainingState(self.network, self.optimiser, self.scaler, hardware)
         self.saved_at = time.monotonic()
 
     def run(self, images, seed):
@@ -147,9 +146,10 @@ class Trainer:
         """
         # From before the ranks meet: none of them may still be deaf when another one stops.
         with StopRequest() as request:
-            self._restore()
+            if self.state.restore(self.states):
+                log.info("continuing an interrupted run at step %d", self.state.step)
             self._steps(self._parallel(), images, self._plan(images, seed), request)
-        return self.rows
+        return self.state.rows
 
     def _steps(self, network, images, plan, request):
         every = max(1, plan.steps_per_epoch // LOG_ROWS_PER_EPOCH)
@@ -157,7 +157,7 @@ class Trainer:
         with closing(self._batches(images, plan)) as batches:
             bar = progress(
                 batches,
-                initial=self.step,
+                initial=self.state.step,
                 total=plan.steps,
                 desc="steps",
                 unit="step",
@@ -166,12 +166,12 @@ class Trainer:
             for batch in bar:
                 shares = self._agree(batch, request, plan.steps)
                 learning_rate = self._set_learning_rate(plan.steps)
-                self.meter.add(self._optimise(network, batch, shares))
-                self.step += 1
-                position = self.step % plan.steps_per_epoch  # 0 at the end of an epoch
+                self.state.meter.add(self._optimise(network, batch, shares))
+                self.state.step += 1
+                position = self.state.step % plan.steps_per_epoch  # 0 at the end of an epoch
                 if position % every == 0:
-                    self._add_row(self.step / plan.steps_per_epoch, learning_rate)
-                    bar.set_postfix(loss=f"{self.rows[-1]['loss']:.3f}", refresh=False)
+                    self._add_row(self.state.step / plan.steps_per_epoch, learning_rate)
+                    bar.set_postfix(loss=f"{self.state.rows[-1]['loss']:.3f}", refresh=False)
                 if position == 0:
                     self._save()
 
@@ -196,12 +196,11 @@ class Trainer:
             settings["batch_size"],
             settings["epochs"],
             seed,
-            self.step,
+            self.state.step,
             self.ranks.part,
         )
-        log.info(
-            "%d steps (%d an epoch), from step %d", plan.steps, plan.steps_per_epoch, self.step
-        )
+        steps = (plan.steps, plan.steps_per_epoch, plan.start)
+        log.info("%d steps (%d an epoch), from step %d", *steps)
         return plan
 
     def _batches(self, images, plan):
@@ -228,13 +227,13 @@ class Trainer:
         self._save()
         name = "a signal" if number is None else number.name
         message = (
-            f"stopped by {name} after step {self.step} of {steps}; "
+            f"stopped by {name} after step {self.state.step} of {steps}; "
             "its state is saved, and the next run goes on there"
         )
         self.ranks.end(StoppedError(message, number or signal.SIGTERM))
 
     def _set_learning_rate(self, steps):
-        factor = poly_factor(self.step, steps, self.settings["poly_power"])
+        factor = poly_factor(self.state.step, steps, self.settings["poly_power"])
         for group in self.optimiser.param_groups:
             group["lr"] = group["initial_lr"] * factor
         return self.settings["learning_rate"] * factor
@@ -264,9 +263,9 @@ class Trainer:
 
     def _add_row(self, epoch, learning_rate):
         means = self._means()
-        row = {"step": self.step, "epoch": round(epoch, 4), "learning_rate": learning_rate}
-        self.rows.append(row | means)
-        self.meter.clear()
+        row = {"step": self.state.step, "epoch": round(epoch, 4), "learning_rate": learning_rate}
+        self.state.rows.append(row | means)
+        self.state.meter.clear()
 
     def _means(self):
         """Means of the losses since the last row.
@@ -274,10 +273,11 @@ class Trainer:
         Raises:
             InputError: one of them is not finite.
         """
-        means, totals = self.meter.means(self.ranks)
+        means, totals = self.state.meter.means(self.ranks)
         for i, total in enumerate(totals):
             if not math.isfinite(total):
-                self._refuse(f"the loss is not finite at step {self.step - len(totals) + i + 1}")
+                step = self.state.step - len(totals) + i + 1
+                self._refuse(f"the loss is not finite at step {step}")
         return means
 
     def _refuse(self, problem):
@@ -288,85 +288,9 @@ class Trainer:
         """Save the state, unless there is something wrong with it."""
         self._means()
         if not all(bool(p.isfinite().all()) for p in self.network.parameters()):
-            self._refuse(f"a weight is not finite after step {self.step}")
-        own = self.ranks.gather(self._own_state())
-        if self.ranks.leads:
-            self.states.save(
-                {
-                    "step": self.step,
-                    "rows": self.rows,
-                    "model": self.network.state_dict(),
-                    "optimiser": self.optimiser.state_dict(),
-                    "scaler": self.scaler.state_dict(),
-                    "ranks": own,
-                }
-            )
+            self._refuse(f"a weight is not finite after step {self.state.step}")
+        self.state.save(self.states)
         self.saved_at = time.monotonic()
-
-    def _own_state(self):
-        """What differs between ranks: random numbers, and losses since the last row."""
-        return {"meter": self.meter.state(), **random_state(self.hardware.device)}
-
-    def _restore(self):
-        """Go on from a saved state; else set this rank's own random numbers going."""
-        found = self.states.load(self._check) if self.ranks.leads else None
-        state = self.ranks.spread(found)
-        if state is None:
-            if self.ranks.number > 0:  # each rank has another dropout
-                torch.manual_seed(torch.initial_seed() + RANK_SEED * self.ranks.number)
-            return
-        self.network.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.scaler.load_state_dict(state["scaler"])
-        own = state["ranks"][self.ranks.number]
-        self.meter.load(own["meter"], self.hardware.device)
-        set_random_state(own, self.hardware.device)
-        self.step, self.rows = state["step"], state["rows"]
-        log.info("continuing an interrupted run at step %d", self.step)
-
-    def _check(self, state):
-        """A state of this key fits, unless somebody has meddled with it."""
-        shapes = {name: value.shape for name, value in self.network.state_dict().items()}
-        try:
-            found = {name: value.shape for name, value in state["model"].items()}
-            fits = found == shapes and len(state["ranks"]) == self.ranks.count
-        except (KeyError, AttributeError, TypeError):
-            fits = False
-        if not fits:
-            raise ValueError("resume state of another network")
-
-
-class _Meter:
-    """The losses since the last row; on the device until a row is due."""
-
-    def __init__(self):
-        self._sums, self._totals = defaultdict(float), []
-
-    clear = __init__
-
-    def add(self, losses):
-        """Losses of a step; `loss` is their weighted sum."""
-        for name, value in losses.items():
-            self._sums[name] = self._sums[name] + value
-        self._totals.append(losses["loss"])
-
-    def means(self, ranks):
-        """Means by name, and the `loss` of every step, over all ranks' parts of the batches."""
-        if not self._totals:
-            return {}, []
-        values = ranks.total(torch.stack([*self._sums.values(), *self._totals])).tolist()
-        sums, totals = values[: len(self._sums)], values[len(self._sums) :]
-        return {n: v / len(totals) for n, v in zip(self._sums, sums, strict=True)}, totals
-
-    def state(self):
-        return {
-            "sums": {name: value.cpu() for name, value in self._sums.items()},
-            "totals": [value.cpu() for value in self._totals],
-        }
-
-    def load(self, state, device):
-        self._sums.update({name: value.to(device) for name, value in state["sums"].items()})
-        self._totals = [value.to(device) for value in state["totals"]]
 
 
 def run_key(*parts):
