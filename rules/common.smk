@@ -7,7 +7,7 @@ from pathlib import Path
 
 from workflow_scripts.import_closure import files_of_module
 from wsss import configuration
-from wsss.datasets.formats import digest_of_listed, listed_files
+from wsss.datasets.formats import digest_of_listed, listed_files, without_test_images
 from wsss.datasets.voc import CLASSES as VOC_CLASSES
 from wsss.errors import InputError
 from wsss.saliency import source_files
@@ -41,6 +41,10 @@ SPLITS = CONFIG["prediction"]["splits"]
 ROOT = CONFIG["dataset"]["root"] or f"results/{DATASET}/data"
 SALIENCY_FILES = source_files(CONFIG["saliency"])
 
+
+# What is learnt from and scored on knows nothing of images that are only predicted.
+LEARNT = without_test_images(CONFIG["dataset"])
+TEST_IMAGES = "results/{dataset}/test_images.csv"
 
 # The data set of a command.
 DATA_INPUT = {
@@ -84,15 +88,18 @@ def view_settings(name, variant=None, without=(), trained_by="stage"):
     return as_json(section | more)
 
 
-def dataset_settings():
+def test_images(wildcards):
+    """Input function: the index of what is only predicted, where that is to be predicted."""
+    return {"test_images": TEST_IMAGES} if wildcards.split == "test" else {}
+
+
+def dataset_settings(section):
     """Section `dataset` without its name, its folder and the other formats."""
-    section = CONFIG["dataset"]
     return as_json({key: section[key] for key in ("format", "classes", section["format"])})
 
 
-def digests_of_lists(_):
+def digests_of_lists(section):
     """Label and list files count by content, not by path: their folder may move."""
-    section = CONFIG["dataset"]
     return [digest_of_listed(section, file) for file in listed_files(section)]
 
 

@@ -18,13 +18,35 @@ rule index_dataset:
         **cpu_job("index"),
     params:
         module="workflow_scripts.index_dataset",
-        settings=dataset_settings(),
-        lists=digests_of_lists,
+        settings=dataset_settings(LEARNT),
+        lists=lambda _: digests_of_lists(LEARNT),
     shell:
         command(
             "--settings {params.settings:q}",
             "--threads {threads}",
             DATA,
+        )
+
+
+rule index_test_images:
+    input:
+        **DATA_INPUT,
+        code=code("index_test_images"),
+    output:
+        TEST_IMAGES,
+    log:
+        "results/logs/{dataset}/index_test_images.log",
+    threads: CONFIG["resources"]["small"]["threads"]
+    resources:
+        **cpu_job("small"),
+    params:
+        module="workflow_scripts.index_test_images",
+        settings=dataset_settings(CONFIG["dataset"]),
+        lists=lambda _: digests_of_lists(CONFIG["dataset"]),
+    shell:
+        command(
+            DATA,
+            SETTINGS,
         )
 
 

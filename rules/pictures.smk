@@ -70,6 +70,7 @@ rule draw_strip:
 rule export_masks:
     input:
         **DATA_INPUT,
+        test_images=TEST_IMAGES if "test" in SPLITS else [],
         code=code("export_masks"),
         labels=expand(
             "results/{dataset}/{variant}/seed{seed}/stage{stage}/predictions_crf/{split}/shard{shard}.h5",

@@ -109,6 +109,7 @@ rule refine_cams:
 
 rule segment:
     input:
+        unpack(test_images),
         **DATA_INPUT,
         code=code("segment"),
         model="results/{dataset}/{variant}/seed{seed}/stage{stage}/train/model.pt",
@@ -144,6 +145,7 @@ rule segment:
 
 rule segment_crf:
     input:
+        unpack(test_images),
         **DATA_INPUT,
         code=code("segment_crf"),
         predictions="results/{dataset}/{variant}/seed{seed}/stage{stage}/predictions/{split}/shard{shard}.h5",

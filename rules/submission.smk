@@ -4,6 +4,7 @@
 rule make_voc_submission:
     input:
         **DATA_INPUT,
+        test_images=TEST_IMAGES,
         code=code("make_voc_submission"),
         labels=submitted_labels,
     output:

@@ -24,7 +24,13 @@ from wsss.configuration import merge, read_schema, schema_defaults
 from wsss.datasets import coco_masks
 from wsss.datasets.coco_annotations import read_annotations
 from wsss.datasets.coco_masks import Region, digest_of_annotations, make_masks, paint
-from wsss.datasets.formats import build_index, digest_of_listed, listed_files
+from wsss.datasets.formats import (
+    build_index,
+    digest_of_listed,
+    listed_files,
+    with_test_images,
+    without_test_images,
+)
 from wsss.datasets.ground_truth import ground_truth
 from wsss.datasets.index import check_id
 from wsss.errors import InputError
@@ -125,6 +131,10 @@ def change(path, edit):
     content = json.loads(path.read_text())
     edit(content)
     path.write_text(json.dumps(content))
+
+
+def whole_index(settings):
+    return with_test_images(build_index(settings), settings)
 
 
 def ids(index, split):
@@ -397,24 +407,25 @@ def test_images_that_are_only_predicted(coco, tmp_path):
     (tmp_path / "test2014").mkdir()
     for name in ("t2.jpg", "t1.png", ".hidden.png", "notes.txt"):
         Image.new("RGB", (9, 11)).save(tmp_path / "test2014" / name, "PNG")
-    index = build_index(with_options(coco, test_images="test2014"))
+    index = whole_index(with_options(coco, test_images="test2014"))
     assert ids(index, "test") == ["t1", "t2"]
     record = index.record("t1")
     assert (record.mask, record.scored, record.labels) == (None, False, ())
     assert (record.width, record.height) == (9, 11)
     (tmp_path / "test.txt").write_text("t2\n")
     listed = with_options(coco, test_images="test2014", test_list="test.txt")
-    assert ids(build_index(listed), "test") == ["t2"]
+    assert ids(whole_index(listed), "test") == ["t2"]
+    assert with_options(coco) == without_test_images(listed)
     (tmp_path / "test.txt").write_text("t3\n")
     with pytest.raises(InputError, match="has no image t3"):
-        build_index(listed)
+        whole_index(listed)
     (tmp_path / "test2014/t2.png").touch()
     with pytest.raises(InputError, match=r"test2014: another file has the id of t2\.jpg"):
-        build_index(with_options(coco, test_images="test2014"))
+        whole_index(with_options(coco, test_images="test2014"))
     with pytest.raises(InputError, match=r"test_list: test_images is not set"):
-        build_index(with_options(coco, test_list="test.txt"))
+        whole_index(with_options(coco, test_list="test.txt"))
     with pytest.raises(InputError, match=r"dataset\.coco\.test_images: .*nowhere"):
-        build_index(with_options(coco, test_images="nowhere"))
+        whole_index(with_options(coco, test_images="nowhere"))
 
 
 def official_categories():
@@ -574,7 +585,7 @@ def test_ground_truth_that_was_not_painted_here(coco, tmp_path):
         described = ground_truth(index)[1]
         assert described == {
             "folder": str(folder.relative_to(tmp_path)),
-            **{"train": 0, "val": 2, "test": 0, "scored": 2},
+            **{"train": 0, "val": 2, "scored": 2},
         }
 
 

@@ -14,7 +14,13 @@ from workflow_scripts.command import run
 from wsss.artifacts import ArtifactReader, ArtifactWriter
 from wsss.checkpoint import network_arguments, save_checkpoint
 from wsss.crf import SALIENCY_CRF
-from wsss.datasets.index import DatasetIndex, ImageRecord, read_dataset, write_dataset
+from wsss.datasets.index import (
+    DatasetIndex,
+    ImageRecord,
+    read_dataset,
+    write_dataset,
+    write_test_images,
+)
 from wsss.datasets.voc import CLASSES
 from wsss.palette import write_palette_png
 from wsss.seals import LENGTH
@@ -48,7 +54,7 @@ FILES = {
 def write(folder, name, **changes):
     """The artifact `name` of FILES in a folder with an index; `changes` are of its identity."""
     kind, who, split, array, attributes = FILES[name]
-    index = read_dataset(folder)
+    index = read_dataset(folder, test=True)
     ids = [record.image_id for record in index.split(changes.get("split", split))]
     data = {"dataset": "tiny", "index_digest": index.digest, "classes": list(CLASSES)}
     with ArtifactWriter(
@@ -78,6 +84,7 @@ def build(base, count=2):
             records.append(ImageRecord(name, split, True, f"{name}.png", mask, *SIZE[::-1], labels))
     index = DatasetIndex(root, CLASSES, tuple(range(1, 21)), tuple(records))
     write_dataset(index, folder)
+    write_test_images(index, folder)
     for name in FILES:
         write(folder, name)
     torch.manual_seed(0)

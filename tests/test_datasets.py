@@ -15,15 +15,15 @@ import pytest
 from PIL import Image
 
 from wsss.configuration import load
-from wsss.datasets.formats import build_index, listed_files
+from wsss.datasets.formats import build_index, listed_files, with_test_images, without_test_images
 from wsss.datasets.index import (
     DatasetIndex,
     ImageRecord,
     check_id,
     read_dataset,
-    read_index,
     resolve_root,
-    write_index,
+    write_dataset,
+    write_test_images,
 )
 from wsss.datasets.voc import CLASSES, read_list
 from wsss.errors import InputError
@@ -97,9 +97,9 @@ def test_index_survives_the_csv_files(tmp_path):
         record("été", split="val", scored=False, labels=()),
         root=tmp_path,
     )
-    write_index(index, tmp_path / "o/index.csv", tmp_path / "o/classes.csv")
-    again = read_index(tmp_path / "o/index.csv", tmp_path / "o/classes.csv", tmp_path)
-    assert again == index
+    write_dataset(index, tmp_path / "o")
+    again = read_dataset(tmp_path / "o")
+    assert again == read_dataset(tmp_path / "o", tmp_path) == index
     assert again.digest == index.digest
     assert (tmp_path / "o/classes.csv").read_text() == (
         "class_id,name,mask_value\n0,background,0\n1,cat,8\n2,dog,12\n"
@@ -123,6 +123,20 @@ def test_digest_follows_the_content_and_not_the_root(tmp_path):
     assert len({index.digest, *(other.digest for other in others)}) == 7
 
 
+def test_images_that_are_only_predicted_have_a_file_of_their_own(tmp_path):
+    """They may come later: what has been made for the others still fits."""
+    learnt = index_of(record("a"), record("b", split="val"), root=tmp_path)
+    whole = replace(learnt, records=(*learnt.records, record("c", split="test", scored=False)))
+    write_dataset(whole, tmp_path)
+    write_test_images(whole, tmp_path)
+    assert read_dataset(tmp_path) == learnt and whole.digest == learnt.digest
+    assert read_dataset(tmp_path, test=True) == whole
+    (tmp_path / "test_images.csv").unlink()
+    assert read_dataset(tmp_path) == learnt
+    with pytest.raises(InputError, match=r"test_images\.csv"):
+        read_dataset(tmp_path, test=True)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "complaint"),
     [
@@ -136,14 +150,12 @@ def test_digest_follows_the_content_and_not_the_root(tmp_path):
     ],
 )
 def test_a_spoilt_index_file_is_refused(tmp_path, old, new, complaint):
-    write_index(
-        index_of(record("a", labels=("cat", "dog"))), tmp_path / "i.csv", tmp_path / "c.csv"
-    )
-    text = (tmp_path / "i.csv").read_text()
+    write_dataset(index_of(record("a", labels=("cat", "dog"))), tmp_path)
+    text = (tmp_path / "index.csv").read_text()
     assert old in text
-    (tmp_path / "i.csv").write_text(text.replace(old, new, 1))
+    (tmp_path / "index.csv").write_text(text.replace(old, new, 1))
     with pytest.raises(InputError, match=complaint):
-        read_index(tmp_path / "i.csv", tmp_path / "c.csv", tmp_path)
+        read_dataset(tmp_path, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -253,12 +265,17 @@ def voc(tmp_path):
     }
 
 
+def whole_index(settings):
+    return with_test_images(build_index(settings), settings)
+
+
 def splits_of(index):
     return {name: [r.image_id for r in index.split(name)] for name in ("train", "val", "test")}
 
 
 def test_voc_with_all_classes(voc, tmp_path):
-    index = build_index(voc)
+    index = whole_index(voc)
+    assert build_index(voc).records == index.records[:5]
     assert index.root == tmp_path
     assert index.classes == CLASSES
     assert index.mask_values == tuple(range(1, 21))
@@ -287,14 +304,14 @@ def test_voc_without_scored_list_scores_every_train_mask(voc):
 def test_voc_without_masks_scores_nothing(voc, tmp_path):
     shutil.rmtree(tmp_path / DEVKIT / "SegmentationClass")
     voc["voc"]["masks"] = None
-    index = build_index(voc)
+    index = whole_index(voc)
     assert splits_of(index) == {"train": ["a", "b", "c"], "val": ["d", "e"], "test": ["f"]}
     assert not any(r.scored or r.mask for r in index.records)
 
 
 def test_voc_with_some_classes(voc):
     voc["classes"] = ["dog", "cat"]
-    index = build_index(voc)
+    index = whole_index(voc)
     assert index.classes == ("dog", "cat")
     assert index.mask_values == (12, 8)
     assert splits_of(index) == {"train": ["a", "b", "c"], "val": ["d"], "test": ["f"]}
@@ -342,22 +359,29 @@ def test_bad_list_lines_are_refused_with_their_number(tmp_path, line):
 
 def test_a_list_of_another_length_is_refused(voc, tmp_path):
     voc["voc"]["counts"] = {"train": 3, "val": 2, "test": 1}
-    assert len(build_index(voc).records) == 6
+    assert len(whole_index(voc).records) == 6
     voc["voc"]["counts"] = {"train": 3, "val": None, "test": 1456}
+    assert len(build_index(without_test_images(voc)).records) == len(build_index(voc).records) == 5
     with pytest.raises(InputError) as caught:
-        build_index(voc)
+        whole_index(voc)
     file = tmp_path / DEVKIT / "ImageSets/Segmentation/test.txt"
     assert str(caught.value) == (
         f"dataset.voc.test_list: {file} names 1 images, but dataset.voc.counts.test is 1456: name"
         " the right list, or set the count to null"
     )
     voc["voc"]["test_list"] = None  # then nothing is counted
-    assert len(build_index(voc).records) == 5
+    assert len(whole_index(voc).records) == 5
+
+
+def test_an_image_to_predict_that_is_trained_on_is_refused(voc, tmp_path):
+    (tmp_path / DEVKIT / "ImageSets/Segmentation/test.txt").write_text("f\na\n")
+    with pytest.raises(InputError, match="image listed twice, in one split or in two: a"):
+        whole_index(voc)
 
 
 def test_lists_and_labels_elsewhere(voc, tmp_path, monkeypatch):
     """Absolute paths, with variables; the workflow watches the very same files."""
-    expected = build_index(voc)
+    expected = whole_index(voc)
     lists = tmp_path / "lists of others"
     lists.mkdir()
     devkit = tmp_path / DEVKIT
@@ -371,7 +395,7 @@ def test_lists_and_labels_elsewhere(voc, tmp_path, monkeypatch):
     (tmp_path / "labels.csv").rename(lists / "labels.csv")
     voc["voc"]["labels"] = str(lists / "labels.csv")
     monkeypatch.setenv("LISTS", str(lists))
-    index = build_index(voc)
+    index = whole_index(voc)
     assert splits_of(index) == splits_of(expected)
     assert [r.labels for r in index.records] == [r.labels for r in expected.records]
     assert {path.parent for path in listed_files(voc)} == {lists}
@@ -540,7 +564,7 @@ def test_voc2012_with_the_lists_of_the_field(voc2012, tmp_path, monkeypatch):
     overlay.write_text(json.dumps({"dataset": {"voc": voc}}))
     config = load([CONFIG / "voc2012.yaml", overlay])
     start = time.monotonic()
-    index = build_index(config["dataset"])
+    index = whole_index(config["dataset"])
     seconds = time.monotonic() - start
     assert {name: len(ids) for name, ids in splits_of(index).items()} == {
         "train": 10582,
@@ -579,7 +603,7 @@ def photos(tmp_path):
 
 def test_folder_with_a_column_per_class(photos, caplog):
     with caplog.at_level(logging.WARNING):
-        index = build_index(photos("image_id,zebra,ant\na,1,0\nb.PNG,1,1\n"))
+        index = whole_index(photos("image_id,zebra,ant\na,1,0\nb.PNG,1,1\n"))
     assert index.classes == ("zebra", "ant")
     assert index.mask_values == (1, 2)
     assert splits_of(index) == {"train": ["a", "b"], "val": [], "test": ["c"]}
@@ -658,7 +682,7 @@ def test_folder_with_lists_of_splits(photos, tmp_path):
         test_list="test.txt",
     )
     expected = {"train": ["a"], "val": ["b"], "test": ["my photo"]}
-    assert splits_of(build_index(settings)) == expected
+    assert splits_of(whole_index(settings)) == expected
 
 
 def test_files_that_are_no_images_are_passed_over(photos, tmp_path):
@@ -704,8 +728,8 @@ def test_faults_in_folder_lists_are_refused_by_name(photos, tmp_path):
 # --- command
 
 
-def run_command(*arguments):
-    command = [sys.executable, "-m", "workflow_scripts.index_dataset", *arguments]
+def run_command(*arguments, name="index_dataset"):
+    command = [sys.executable, "-m", f"workflow_scripts.{name}", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -713,8 +737,14 @@ def test_the_command_writes_both_files_or_one_line(voc, tmp_path):
     folder = tmp_path / "results"
     done = run_command("--settings", json.dumps(voc), "--data", str(folder))
     assert done.returncode == 0, done.stderr
-    assert "3 train, 2 val, 1 test" in done.stderr
+    assert "3 train, 2 val" in done.stderr
     assert read_dataset(folder) == build_index(voc)
+    done = run_command(
+        "--settings", json.dumps(voc), "--data", str(folder), name="index_test_images"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "1 images to predict" in done.stderr
+    assert read_dataset(folder, test=True) == whole_index(voc)
 
     (folder / "index.csv").unlink()
     voc["root"] = "/no/such/folder"

@@ -8,7 +8,7 @@ from PIL import Image
 
 from workflow_scripts import export_masks
 from wsss.artifacts import ArtifactWriter
-from wsss.datasets.index import DatasetIndex, ImageRecord, write_dataset
+from wsss.datasets.index import DatasetIndex, ImageRecord, write_dataset, write_test_images
 from wsss.errors import InputError
 
 CLASSES = ("cat", "dog", "sheep")
@@ -33,6 +33,7 @@ def dataset(tmp_path):
         records.append(ImageRecord(image_id, split, False, f"{image_id}.jpg", None, 25, 20, ()))
     index = DatasetIndex(root, CLASSES, (1, 2, 3), tuple(records))
     write_dataset(index, tmp_path / "own")
+    write_test_images(index, tmp_path / "own")
     return index
 
 

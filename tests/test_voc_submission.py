@@ -18,7 +18,7 @@ from workspace import ROOT, Workspace
 from workflow_scripts import check_voc_submission, make_voc_submission
 from workflow_scripts.import_closure import files_of_module
 from wsss.artifacts import ArtifactWriter
-from wsss.datasets.index import DatasetIndex, ImageRecord, write_dataset
+from wsss.datasets.index import DatasetIndex, ImageRecord, write_dataset, write_test_images
 from wsss.datasets.voc import CLASSES
 from wsss.errors import InputError
 from wsss.palette import palette_png, voc_palette, write_palette_png
@@ -58,6 +58,7 @@ def make(tmp_path, photographs):
         values = tuple(range(1, len(classes) + 1))
         index = DatasetIndex(tmp_path, tuple(classes), values, tuple(records))
         write_dataset(index, tmp_path / "data")
+        write_test_images(index, tmp_path / "data")
         identity = {"dataset": "data", "index_digest": index.digest, "classes": list(classes)}
         labels = labels or {image_id: label_of(image_id) for image_id in IDS}
         shards = [list(labels)[:1], list(labels)[1:]]
@@ -464,6 +465,7 @@ def test_the_target_predicts_the_test_images_of_the_last_stage(voc):
     counts = {rule: sum(job.rule == rule for job in jobs) for rule in {job.rule for job in jobs}}
     assert counts == {
         "index_dataset": 1,
+        "index_test_images": 1,
         "predict_saliency": 8,
         "train_classifier": 1,
         "extract_cams": 8,
@@ -561,8 +563,11 @@ def mini_voc(tmp_path_factory):
 
 
 def test_a_real_run_ends_in_an_archive_that_passes(mini_voc, tmp_path, capsys):
-    """Lists of others at a place of their own, saliency with names of its own, one stage."""
-    lists = {f"{split}_list": f"$LISTS/{split}.txt" for split in IMAGES}
+    """Lists of others at a place of their own, saliency with names of its own, one stage.
+
+    The test images come after all has been trained, and nothing is trained again.
+    """
+    lists = {f"{split}_list": f"$LISTS/{split}.txt" for split in ("train", "val")}
     voc = lists | {"labels": "$LISTS/labels.csv", "scored_list": "$LISTS/train.txt"}
     voc |= {"counts": {"train": 8, "val": 2, "test": 3}}
     maps = {"folder": "$MAPS", "pattern": "DSS/{image_id}_sal.png"}
@@ -583,7 +588,12 @@ def test_a_real_run_ends_in_an_archive_that_passes(mini_voc, tmp_path, capsys):
     (tmp_path / "run").mkdir()
     workspace = Workspace.create(tmp_path / "run", [overlay], **folders)
     pseudo = "results/mini/auxsegnet/seed0/stage0/evaluation/pseudo_labels.csv"
-    workspace.make("voc_submission", pseudo)
+    workspace.make(pseudo, "results/mini/auxsegnet/seed0/stage0/train/model.pt")
+    later = {"dataset": {"voc": {"test_list": "$LISTS/test.txt"}}}
+    jobs = workspace.counts("--", "voc_submission", pseudo, overlays=[later])
+    made_once = {"index_test_images": 1, "make_voc_submission": 1, "voc_submission": 1}
+    assert jobs == {"segment": 2, "segment_crf": 2} | made_once
+    workspace.make("voc_submission", pseudo, overlays=[later])
     archive = workspace.folder / "results/mini/submission/auxsegnet_seed0_stage0.tar.gz"
     photographs = mini_voc / "VOCdevkit/VOC2012/JPEGImages"
     words = [archive, "--list", mini_voc / "lists/test.txt", "--images", photographs]
@@ -596,6 +606,6 @@ def test_a_real_run_ends_in_an_archive_that_passes(mini_voc, tmp_path, capsys):
     try:
         folders = {"VOC_ROOT": moved, "LISTS": moved / "lists", "MAPS": mini_voc / "saliency"}
         folders = {name: str(folder) for name, folder in folders.items()}
-        assert workspace.counts("--", "voc_submission", **folders) == {}
+        assert workspace.counts("--", "voc_submission", overlays=[later], **folders) == {}
     finally:
         moved.rename(mini_voc)

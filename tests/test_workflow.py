@@ -126,7 +126,8 @@ def test_voc_animals(fresh, tmp_path):
 def test_photographs_of_ones_own(fresh, tmp_path):
     """The last stage segments all splits, for the masks; the others only what is scored."""
     jobs = fresh.counts(overlays=[ROOT / "config/folder.yaml"], PHOTOS=str(tmp_path))
-    predictions = {"segment": 3 + 2, "segment_crf": 3 + 2, "export_masks": 1}
+    predictions = {"segment": 3 + 2, "segment_crf": 3 + 2}
+    predictions |= {"index_test_images": 1, "export_masks": 1}
     assert jobs == {**CLASSIFIER, **stage_jobs(3, scored=3), **predictions, **END}
 
 
@@ -194,7 +195,7 @@ def imported_by(graph, module):
 
 def test_rules_list_the_code_that_they_use(listed_code):
     graph = grimp.build_graph("workflow_scripts", "wsss", "model", cache_dir=None)
-    assert len(listed_code) == 15
+    assert len(listed_code) == 16
     for rule, code in listed_code.items():
         assert code == imported_by(graph, f"workflow_scripts.{rule}"), rule
 
@@ -390,7 +391,7 @@ def test_keep_final_never_trains_again(workspace):
 def test_predictions_of_all_configured_splits(finished):
     """Those of the last stage; `test` is never scored, and `train` only as pseudo labels."""
     jobs = finished.counts(overlays=[{"prediction": {"splits": ["val", "train", "test"]}}])
-    assert jobs == {"segment": 4, "segment_crf": 4, "all": 1}
+    assert jobs == {"index_test_images": 1, "segment": 4, "segment_crf": 4, "all": 1}
 
 
 def test_forcing_one_file_or_one_rule(finished):

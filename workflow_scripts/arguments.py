@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from wsss.datasets.index import read_dataset, read_index
+from wsss.datasets.index import TEST, read_dataset
 from wsss.errors import InputError
 
 
@@ -43,12 +43,9 @@ def as_json(text):
         raise InputError(f"argument is not JSON ({error}): {text[:80]}") from error
 
 
-def dataset_index(args):
-    """The `DatasetIndex` of the arguments."""
-    if not args.root:
-        return read_dataset(args.data)
-    folder = Path(args.data)
-    return read_index(folder / "index.csv", folder / "classes.csv", args.root)
+def dataset_index(args, test=False):
+    """The `DatasetIndex` of the arguments; if `test`, or for that split, with its images."""
+    return read_dataset(args.data, args.root, test or getattr(args, "split", None) == TEST)
 
 
 def identity(args, index, *names):

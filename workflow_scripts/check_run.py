@@ -10,7 +10,7 @@ from pathlib import Path
 from workflow_scripts.command import run
 from wsss import configuration
 from wsss.check import Finding, check_besides_images, check_run, check_without_index
-from wsss.datasets.formats import build_index
+from wsss.datasets.formats import build_index, with_test_images
 from wsss.datasets.index import DatasetIndex, ImageRecord, read_dataset
 from wsss.errors import InputError
 
@@ -38,7 +38,7 @@ def findings(config, results):
         index = (
             read_dataset(folder)
             if dataset["format"] == "demo"
-            else build_index(dataset, paint=False)
+            else with_test_images(build_index(dataset, paint=False), dataset)
         )
     except InputError as error:
         return [Finding("problem", "data set", str(error)), *check_without_index(config)]

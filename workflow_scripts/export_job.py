@@ -5,7 +5,7 @@ from pathlib import Path
 
 from workflow_scripts.arguments import identity
 from wsss.artifacts import ArtifactReader, open_artifact, read_header
-from wsss.datasets.index import read_index
+from wsss.datasets.index import read_dataset
 from wsss.errors import InputError
 from wsss.parallel import map_images
 
@@ -30,8 +30,7 @@ def open_exported(args, kind):
     args.data = args.data or data_above(args.artifacts[0])
     if args.data is None:
         raise InputError(f"{args.artifacts[0]}: no index.csv above it; name its folder by --data")
-    folder = Path(args.data)
-    index = read_index(folder / "index.csv", folder / "classes.csv", folder)
+    index = read_dataset(args.data, root=args.data)
     who = identity(args, index) | run_of(args.artifacts[0])
     return index, ArtifactReader(args.artifacts, kind, **who)
 

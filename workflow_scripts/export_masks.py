@@ -6,6 +6,7 @@ from workflow_scripts import arguments
 from workflow_scripts.command import run
 from workflow_scripts.export_job import run_of
 from wsss.artifacts import ArtifactReader
+from wsss.datasets.index import TEST
 from wsss.errors import InputError
 from wsss.files import remove_leftovers
 from wsss.mask_files import write_mask_files, write_mask_table
@@ -34,6 +35,8 @@ def main(argv=None):
     index = arguments.dataset_index(args)
     who = arguments.identity(args, index) | run_of(args.labels[0])
     labels = ArtifactReader(args.labels, "predictions_crf", **who)
+    if any(header.get("split") == TEST for header in labels.headers.values()):
+        index = arguments.dataset_index(args, test=True)
     records = [record for record in index.records if record.image_id in labels]
     folder = Path(args.output).parent
     remove_leftovers(folder)

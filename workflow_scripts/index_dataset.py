@@ -1,5 +1,6 @@
 """Index a data set: `index.csv`, `classes.csv`, `ground_truth.json` and `root.txt`.
 
+Images that are only predicted are left to `index_test_images`: some may come later.
 COCO's masks are painted first, below the root of the data set.
 """
 
@@ -10,7 +11,7 @@ from workflow_scripts.arguments import as_json
 from workflow_scripts.command import run
 from wsss.datasets.formats import build_index
 from wsss.datasets.ground_truth import write_ground_truth
-from wsss.datasets.index import SPLITS, write_dataset
+from wsss.datasets.index import write_dataset
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +26,8 @@ def main(arguments=None):
     index = build_index(options.settings, options.root, processes=options.threads)
     write_dataset(index, options.data)
     write_ground_truth(index, options.data)
-    counts = ", ".join(f"{len(index.split(name))} {name}" for name in SPLITS)
-    log.info("%d classes; images: %s", len(index.classes), counts)
+    train, val = (len(index.split(name)) for name in ("train", "val"))
+    log.info("%d classes; images: %d train, %d val", len(index.classes), train, val)
 
 
 if __name__ == "__main__":

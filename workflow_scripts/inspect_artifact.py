@@ -16,7 +16,7 @@ from pathlib import Path
 from workflow_scripts.command import run
 from workflow_scripts.export_job import data_above
 from wsss.artifact_pictures import draw_image
-from wsss.datasets.index import read_dataset, read_index
+from wsss.datasets.index import TEST, read_dataset
 from wsss.drawing import save_picture
 from wsss.errors import InputError
 from wsss.inspection import Artifact, describe_artifact, describe_checkpoint, describe_image
@@ -32,7 +32,7 @@ def find_photograph(args, artifact, image_id):
     if folder is None:
         return None, None, "no index.csv above the file (give --data): drawing the maps alone"
     try:
-        index = _index(Path(folder), args.root)
+        index = read_dataset(folder, args.root, test=artifact.header.get("split") == TEST)
         record = index.record(image_id)
         image = index.read_image(record)
         mask = index.read_mask(record) if record.mask else None
@@ -41,12 +41,6 @@ def find_photograph(args, artifact, image_id):
     changed = index.digest != artifact.header.get("index_digest", index.digest)
     note = f"{folder}/index.csv is not the index that the file was made with" if changed else None
     return image, mask, note
-
-
-def _index(folder, root):
-    if root is None:
-        return read_dataset(folder)
-    return read_index(folder / "index.csv", folder / "classes.csv", root)
 
 
 def main(argv=None):

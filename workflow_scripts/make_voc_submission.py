@@ -21,7 +21,7 @@ def main(argv=None):
     made.add_argument("--labels", nargs="+", required=True, help="predictions_crf of all shards")
     made.add_argument("--output", required=True, help="the .tar.gz")
     args = made.parse_args(argv)
-    index = arguments.dataset_index(args)
+    index = arguments.dataset_index(args, test=True)
     records = index.split("test")
     if index.classes != CLASSES:
         raise InputError("dataset.classes: the server wants VOC's 20 classes in order: set null")

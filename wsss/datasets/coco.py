@@ -24,7 +24,7 @@ SPLITS = ("train", "val")  # those with annotations
 
 
 def build(settings, root, processes=1, paint=True):
-    """Index the data set that the `dataset` section of a configuration describes.
+    """Index the images to train and to validate on, as section `dataset` describes them.
 
     Masks are painted on `processes` processes, or found as an earlier run left them; without
     `paint` the index names them, whether or not they are there. Images come by ascending id, or in
@@ -42,11 +42,7 @@ def build(settings, root, processes=1, paint=True):
     ]
     _check_categories(parts)
     index = parts[0].index
-    records = [record for part in parts for record in part.index.records]
-    tests = _test_records(root, options)
-    if tests:
-        records += measured(replace(index, records=tuple(tests))).records
-    return replace(index, records=tuple(records))
+    return replace(index, records=tuple(r for part in parts for r in part.index.records))
 
 
 class _Part(NamedTuple):
@@ -99,8 +95,6 @@ def _check_options(options):
                     f"dataset.coco.{split}_list is not set, but train and val name the same"
                     " annotations: name lists of their images"
                 )
-    if options["test_list"] and not options["test_images"]:
-        raise InputError("dataset.coco.test_list: test_images is not set: name their folder")
 
 
 def _check_categories(parts):
@@ -179,9 +173,12 @@ def _check_sizes(index, annotations):
         )
 
 
-def _test_records(root, options):
-    """Images without ground truth: all of a folder, or those of a list."""
+def test_records(settings, root):
+    """Records of the images that are only predicted: all of a folder, or those of a list."""
+    options = settings["coco"]
     if not options["test_images"]:
+        if options["test_list"]:
+            raise InputError("dataset.coco.test_list: test_images is not set: name their folder")
         return []
     folder = root / options["test_images"]
     if not folder.is_dir():

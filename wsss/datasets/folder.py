@@ -2,9 +2,10 @@
 
 import logging
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
-from wsss.datasets.index import DatasetIndex, ImageRecord, check_id, measured
-from wsss.datasets.labels import configured_file, read_label_csv, read_lines
+from wsss.datasets.index import TEST, DatasetIndex, ImageRecord, check_id, measured
+from wsss.datasets.labels import LabelTable, configured_file, read_label_csv, read_lines
 from wsss.errors import InputError, listed
 from wsss.images import images_in
 
@@ -12,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def build(settings, root):
-    """Index the folder that the `dataset` section of a configuration describes.
+    """Index the images to train and to validate on, as section `dataset` describes them.
 
     Splits come from the CSV's column `split` or from `folder.val_list` and `folder.test_list`;
     all else trains. Images without a row in the CSV are predicted only: split test.
@@ -21,23 +22,49 @@ def build(settings, root):
     or else alphabetical.
     """
     options = settings["folder"]
+    photographs = _photographs(options, root)
+    _check_labelled(photographs, root / options["labels"])
+    _tell_unlabelled(photographs, options["labels"])
+    classes, values = _classes(settings.get("classes"), photographs.table, root / options["labels"])
+    records = []
+    for image_id, split in photographs.splits.items():
+        present = photographs.rows.get(image_id)
+        labels = tuple(c for c in classes if c in (present or ()))
+        if split == TEST or (present and not labels):
+            continue  # it holds other classes only
+        records.append(_record(root, options, image_id, photographs, labels))
+    _check_masks(root, options, records)
+    return measured(DatasetIndex(root, classes, values, tuple(records)))
+
+
+def test_records(settings, root):
+    """Records of the images that are only predicted, whatever they show."""
+    options = settings["folder"]
+    photographs = _photographs(options, root)
+    return [
+        _record(root, options, image_id, photographs, ())
+        for image_id, split in photographs.splits.items()
+        if split == TEST
+    ]
+
+
+class _Photographs(NamedTuple):
+    """The table of labels; file names, rows of the table and splits by image id."""
+
+    table: LabelTable
+    files: dict[str, str]
+    rows: dict[str, tuple[str, ...]]
+    splits: dict[str, str]
+
+
+def _photographs(options, root):
     csv_path = root / options["labels"]
     remedy = "put it there, or name your own file"
     table = read_label_csv(configured_file(csv_path, "dataset.folder.labels", remedy))
     files = _image_files(root / options["images"])
     rows = _by_image(table.labels, files, csv_path)
     splits = _splits(root, options, table, rows, files, csv_path)
-    _check_labelled(splits, rows, csv_path)
-    classes, values = _classes(settings.get("classes"), table, csv_path)
-    records = []
-    for image_id, name in files.items():
-        present = rows.get(image_id)
-        labels = tuple(c for c in classes if c in (present or ()))
-        if present and not labels:
-            continue  # it holds other classes only
-        records.append(_record(root, options, image_id, name, splits[image_id], labels))
-    _check_masks(root, options, records)
-    return measured(DatasetIndex(root, classes, values, tuple(records)))
+    return _Photographs(table, files, rows, splits)
 
 
 def _image_files(folder):
@@ -93,10 +120,7 @@ def _splits(root, options, table, rows, files, csv_path):
                     f"dataset.folder.{split}_list: {name} in {path} {problem}: remove that line"
                 )
             splits[image_id] = split
-    unlabelled = [image_id for image_id in files if image_id not in rows and image_id not in splits]
-    if unlabelled:
-        log.warning("not in %s, so predicted only: %s", csv_path.name, listed(unlabelled))
-    return {i: splits.get(i, "train" if i in rows else "test") for i in files}
+    return {i: splits.get(i, "train" if i in rows else TEST) for i in files}
 
 
 def _listed_names(root, path, key):
@@ -106,13 +130,21 @@ def _listed_names(root, path, key):
     return [name for _, name in read_lines(configured_file(root / path, key, remedy))]
 
 
-def _check_labelled(splits, rows, csv_path):
-    empty = [i for i, split in splits.items() if split == "train" and not rows.get(i)]
+def _check_labelled(photographs, csv_path):
+    rows = photographs.rows
+    empty = [i for i, split in photographs.splits.items() if split == "train" and not rows.get(i)]
     if empty:
         raise InputError(
             f"{csv_path}: training images without any label: {listed(empty)}; label them, drop"
             " their rows, or give them the split test"
         )
+
+
+def _tell_unlabelled(photographs, csv_name):
+    tests = [image_id for image_id, split in photographs.splits.items() if split == TEST]
+    unlabelled = [image_id for image_id in tests if image_id not in photographs.rows]
+    if unlabelled:
+        log.warning("not in %s, so predicted only: %s", csv_name, listed(unlabelled))
 
 
 def _classes(chosen, table, csv_path):
@@ -125,16 +157,16 @@ def _classes(chosen, table, csv_path):
     return chosen, tuple(order.index(name) + 1 for name in chosen)
 
 
-def _record(root, options, image_id, name, split, labels):
-    mask = None
+def _record(root, options, image_id, photographs, labels):
+    split, mask = photographs.splits[image_id], None
     if options.get("masks"):
         mask = str(PurePosixPath(options["masks"]) / f"{image_id}.png")
         mask = mask if (root / mask).is_file() else None
     return ImageRecord(
         image_id=image_id,
         split=split,
-        scored=mask is not None,
-        image=str(PurePosixPath(options["images"]) / name),
+        scored=mask is not None and split != TEST,
+        image=str(PurePosixPath(options["images"]) / photographs.files[image_id]),
         mask=mask,
         width=0,
         height=0,

@@ -1,11 +1,12 @@
 """Data sets by format: from a configuration's `dataset` section to an index of images."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from wsss.datasets import coco, folder, voc
 from wsss.datasets.coco_masks import digest_of_annotations
-from wsss.datasets.index import resolve_root
+from wsss.datasets.index import measured, resolve_root
 from wsss.errors import InputError, listed
 from wsss.files import sha256_of
 
@@ -20,14 +21,20 @@ def _build_demo(settings, root):
 
 
 FORMATS = {"voc": voc.build, "coco": coco.build, "folder": folder.build, "demo": _build_demo}
+# Functions of (settings, root) -> records without their sizes.
+TEST_RECORDS = {
+    "voc": voc.test_records,
+    "coco": coco.test_records,
+    "folder": folder.test_records,
+}
 
 
 def build_index(settings, root=None, processes=1, paint=True):
-    """Build the DatasetIndex that the `dataset` section describes.
+    """Build the DatasetIndex of the images to train and to validate on.
 
-    `root` stands in for `dataset.root`. COCO's masks are painted on the way, on `processes`
-    processes; without `paint` its index names masks that may not be there yet. Raises InputError
-    with the key or file to mend.
+    `settings` is the `dataset` section; `root` stands in for its own. COCO's masks are painted on
+    the way, on `processes` processes; without `paint` its index names masks that may not be there
+    yet. Raises InputError with the key or file to mend.
     """
     name = settings.get("format")
     if name not in FORMATS:
@@ -38,6 +45,33 @@ def build_index(settings, root=None, processes=1, paint=True):
     index = FORMATS[name](settings, folder_of_images, **painting)
     _check_training(index)
     return index
+
+
+def with_test_images(index, settings):
+    """The index with the images, too, that the `dataset` section only wants predicted.
+
+    Raises InputError with the key or file to mend, as for an image that is in another split.
+    """
+    find = TEST_RECORDS.get(settings["format"])
+    records = find(settings, index.root) if find else ()
+    found = measured(replace(index, records=tuple(records))).records
+    return replace(index, records=(*index.records, *found))
+
+
+def without_test_images(settings):
+    """The `dataset` section as far as it counts for `build_index`.
+
+    In a folder all images that are not to be predicted only are trained on: there it all counts.
+    """
+    name = settings["format"]
+    changes = {
+        "voc": {"test_list": None},
+        "coco": {"test_images": None, "test_list": None},
+    }.get(name, {})
+    section = settings[name] | changes
+    if "counts" in section:
+        section["counts"] = section["counts"] | {"test": None}
+    return settings | {name: section}
 
 
 def paints_masks(settings):

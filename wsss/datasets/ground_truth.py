@@ -4,7 +4,6 @@ import json
 from pathlib import Path, PurePosixPath
 
 from wsss.datasets.coco_masks import read_manifest
-from wsss.datasets.index import SPLITS
 from wsss.files import atomic_path
 
 FILE = "ground_truth.json"
@@ -25,7 +24,7 @@ def ground_truth(index):
 
 
 def _described(root, folder, records):
-    counts = {split: sum(record.split == split for record in records) for split in SPLITS}
+    counts = {split: sum(r.split == split for r in records) for split in ("train", "val")}
     described = {"folder": folder, **counts, "scored": sum(record.scored for record in records)}
     manifest = read_manifest(Path(root, folder))
     try:

@@ -16,6 +16,7 @@ from wsss.images import image_size, mask_size, read_image, read_mask
 from wsss.progress import progress
 
 SPLITS = ("train", "val", "test")
+TEST = "test"  # the split of images that are only predicted, which have a file of their own
 IGNORE = 255
 MINIMUM_SIDE = 8  # the stride of the networks: a smaller image has no feature of its own
 LONGEST_ID = 200
@@ -112,8 +113,13 @@ class DatasetIndex:
 
     @cached_property
     def digest(self):
-        """SHA-256 of records, classes and mask values; the same wherever the root lies."""
-        content = [list(map(astuple, self.records)), self.classes, self.mask_values]
+        """SHA-256 of records, classes and mask values; the same wherever the root lies.
+
+        Images that are only predicted do not count: nothing is learnt from them or scored on them,
+        so that some may come later and what has been trained still fits.
+        """
+        records = [astuple(record) for record in self.records if record.split != TEST]
+        content = [records, self.classes, self.mask_values]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     @cached_property
@@ -211,23 +217,19 @@ def check_id(image_id, where):
     return image_id
 
 
-def write_index(index, index_csv, classes_csv):
-    """Write an index as two CSV files, which `read_index` reads back."""
+def _write_records(path, records):
     rows = (
         (
             *(record.image_id, record.split, int(record.scored)),
             *(record.image, record.mask or "", record.width, record.height),
             ";".join(record.labels),
         )
-        for record in index.records
+        for record in records
     )
-    _write_csv(index_csv, INDEX_COLUMNS, rows)
-    names, values = ("background", *index.classes), (0, *index.mask_values)
-    _write_csv(classes_csv, CLASS_COLUMNS, zip(range(len(names)), names, values, strict=True))
+    _write_csv(path, INDEX_COLUMNS, rows)
 
 
-def read_index(index_csv, classes_csv, root):
-    """Read what `write_index` wrote. `root` is where the images lie on this machine."""
+def _read_index(files, classes_csv, root):
     classes = _read_csv(classes_csv, CLASS_COLUMNS)
     if not classes or classes[0] != {"class_id": "0", "name": "background", "mask_value": "0"}:
         raise InputError(f"{classes_csv}: the first row is not 0,background,0: make it again")
@@ -236,12 +238,15 @@ def read_index(index_csv, classes_csv, root):
             root=resolve_root(root),
             classes=tuple(row["name"] for row in classes[1:]),
             mask_values=tuple(int(row["mask_value"]) for row in classes[1:]),
-            records=tuple(map(_record_of_row, _read_csv(index_csv, INDEX_COLUMNS))),
+            records=tuple(
+                _record_of_row(row) for f in files for row in _read_csv(f, INDEX_COLUMNS)
+            ),
         )
     except InputError:
         raise
     except ValueError as error:
-        raise InputError(f"{index_csv} or {classes_csv}: {error}: make the index again") from error
+        among = ", ".join(map(str, (*files, classes_csv)))
+        raise InputError(f"{among}: {error}: make the index again") from error
 
 
 def _record_of_row(row):
@@ -321,25 +326,49 @@ def _repeated(items):
     return list(repeated)
 
 
-ROOT_FILE = "root.txt"
+INDEX_FILE, CLASSES_FILE, TEST_FILE, ROOT_FILE = (
+    "index.csv",
+    "classes.csv",
+    "test_images.csv",
+    "root.txt",
+)
 
 
 def write_dataset(index, folder):
     """Write index.csv, classes.csv and root.txt of a data set into its folder of results.
 
-    The root has a file of its own, since it may change without the data set changing.
+    Images that are only predicted are left to `write_test_images`. The root has a file of its
+    own, since it may change without the data set changing.
     """
     folder = Path(folder)
-    write_index(index, folder / "index.csv", folder / "classes.csv")
+    _write_records(folder / INDEX_FILE, [r for r in index.records if r.split != TEST])
+    names, values = ("background", *index.classes), (0, *index.mask_values)
+    rows = zip(range(len(names)), names, values, strict=True)
+    _write_csv(folder / CLASSES_FILE, CLASS_COLUMNS, rows)
     with atomic_path(folder / ROOT_FILE) as temporary:
         temporary.write_text(f"{index.root}\n", encoding="utf-8")
 
 
-def read_dataset(folder):
-    """Read what `write_dataset` wrote; InputError if a file is missing or damaged."""
+def write_test_images(index, folder):
+    """Write test_images.csv, the images that are only predicted, beside index.csv."""
+    _write_records(Path(folder) / TEST_FILE, index.split(TEST))
+
+
+def read_dataset(folder, root=None, test=False):
+    """Read what `write_dataset` wrote; InputError if a file is missing or damaged.
+
+    Args:
+        folder: the data set's folder of results.
+        root: where the images lie now; None: where they were indexed.
+        test: read what `write_test_images` wrote, too.
+    """
     folder = Path(folder)
+    files = [folder / INDEX_FILE, *([folder / TEST_FILE] if test else [])]
+    return _read_index(files, folder / CLASSES_FILE, root or _read_root(folder / ROOT_FILE))
+
+
+def _read_root(path):
     try:
-        root = (folder / ROOT_FILE).read_text(encoding="utf-8").rstrip("\n")
+        return path.read_text(encoding="utf-8").rstrip("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{folder / ROOT_FILE} cannot be read: make the index again") from error
-    return read_index(folder / "index.csv", folder / "classes.csv", root)
+        raise InputError(f"{path} cannot be read: make the index again") from error

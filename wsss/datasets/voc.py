@@ -47,7 +47,7 @@ LIST_PATH = re.compile(r"/?(?:[^\s/]+/)*JPEGImages/[^\s/]+\.jpe?g", re.IGNORECAS
 
 
 def build(settings, root):
-    """Index the data set that the `dataset` section of a configuration describes.
+    """Index the images to train and to validate on, as section `dataset` describes them.
 
     Masks come from the folder `voc.masks`, whatever path a list may add to an id. A train image
     is scored if `voc.scored_list` holds it or, without that list, if it has a mask.
@@ -58,7 +58,7 @@ def build(settings, root):
     voc = settings["voc"]
     devkit = root / voc["devkit"]
     classes = _chosen_classes(settings.get("classes"))
-    ids = {split: _listed_ids(devkit, voc, f"{split}_list") for split in ("train", "val", "test")}
+    ids = {split: _listed_ids(devkit, voc, f"{split}_list") for split in ("train", "val")}
     if not ids["train"]:
         raise InputError("dataset.voc.train_list names no image")
     labels = _labels(root, devkit, voc["labels"], ids)
@@ -69,12 +69,18 @@ def build(settings, root):
         for image_id in split_ids:
             present = labels.get(image_id)
             kept = tuple(name for name in classes if name in (present or ()))
-            if _left_out(split, present, kept, classes):
-                continue
-            records.append(_record(root, voc, image_id, split, kept, scored))
+            if kept or len(classes) == len(CLASSES):  # else it shows other classes only
+                records.append(_record(root, voc, image_id, split, kept, scored))
     _check_masks(records, voc, scored)
     values = tuple(CLASSES.index(name) + 1 for name in classes)
     return measured(DatasetIndex(root, classes, values, tuple(records)))
+
+
+def test_records(settings, root):
+    """Records of the images that are only predicted: all of `voc.test_list`, whatever they show."""
+    voc = settings["voc"]
+    ids = _listed_ids(root / voc["devkit"], voc, "test_list")
+    return [_record(root, voc, image_id, "test", (), None) for image_id in ids]
 
 
 def listed_files(root, voc):
@@ -176,18 +182,11 @@ def _check_labels(ids, labels, subset, where):
         )
 
 
-def _left_out(split, present, kept, classes):
-    """With a subset of classes, images without them; a test image of unknown content stays."""
-    is_subset = len(classes) < len(CLASSES)
-    unknown_test = split == "test" and present is None
-    return is_subset and not kept and not unknown_test
-
-
 def _record(root, voc, image_id, split, labels, scored):
     devkit = PurePosixPath(voc["devkit"])
     mask = str(devkit / voc["masks"] / f"{image_id}.png") if voc.get("masks") else None
     has_mask = mask is not None and (root / mask).is_file()
-    counts = split != "train" or scored is None or image_id in scored
+    counts = split == "val" or (split == "train" and (scored is None or image_id in scored))
     return ImageRecord(
         image_id=image_id,
         split=split,
