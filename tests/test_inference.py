@@ -264,7 +264,11 @@ def test_sparse_probabilities_by_hand():
     kept, keys = sparse(probabilities)
     assert keys == [0, 1, 3, 4]  # class 2 is nowhere above 0.01
     assert kept.dtype == np.float16
-    expected = [[0.509, 0.3, 0.1, 0.091], [0.99, 0, 0, 0.01], [0, 1, 0, 0]]
+    expected = [
+        [0.5 / 0.991, 0.3 / 0.991, 0.1 / 0.991, 0.091 / 0.991],
+        [0.985 / 0.995, 0, 0, 0.01 / 0.995],
+        [0, 1, 0, 0],
+    ]
     np.testing.assert_allclose(kept[:, 0].T, expected, atol=5e-4)
 
 
@@ -277,6 +281,21 @@ def test_sparse_probabilities_sum_to_one():
     assert keys == [c for c in range(21) if c != 7]
     np.testing.assert_allclose(kept.sum(axis=0, dtype=float), 1, atol=2e-3)
     assert kept.min() >= 0 and kept.max() <= 1
+
+
+def test_many_classes_that_are_hardly_there_do_not_turn_an_object_into_background():
+    """As on COCO: 79 classes with 0.8 percent each, and one that is the most probable."""
+    probabilities = np.full((81, 4, 5), 0.008, np.float32)
+    probabilities[0], probabilities[5] = 0.15, 1 - 0.15 - 79 * 0.008
+    kept, keys = sparse(probabilities)
+    assert keys == [0, 5]
+    np.testing.assert_allclose(kept[0] / kept[1], 0.15 / 0.218, rtol=2e-3)
+
+
+def test_the_most_probable_class_is_kept_however_improbable():
+    probabilities = np.full((200, 1, 2), 1 / 200, np.float32)
+    probabilities[7, 0, 0] = probabilities[9, 0, 1] = 0.006
+    assert sparse(probabilities)[1] == [0, 7, 9]
 
 
 def test_background_is_kept_even_where_it_is_nothing():

@@ -10,7 +10,7 @@ from wsss.images import shrink
 
 # Above this many tokens the affinity is made in row blocks: 4,096^2 floats are 64 MiB a copy.
 FULL_AFFINITY_TOKENS = 4096
-# Classes that nowhere exceed this probability are not stored; their mass goes to background.
+# Classes that nowhere exceed this probability and are nowhere the most probable are not stored.
 STORED_PROBABILITY = 0.01
 
 
@@ -156,16 +156,19 @@ def merge_views(viewer, image, plain, settings):
 
 
 def sparse_probabilities(probabilities):
-    """Keep background and classes that matter; the remainder goes to background.
+    """Keep background and the classes that matter, as probabilities among these.
+
+    What the others have is shared out in proportion: of 80 classes with half a percent each,
+    background would win everything if it went there.
 
     Returns:
         float16 (K, h, w), and K class ids in ascending order, 0 first.
     """
     peaks = probabilities.reshape(len(probabilities), -1).max(axis=1)
-    kept = [0, *(c for c in range(1, len(peaks)) if peaks[c] > STORED_PROBABILITY)]
-    sparse = probabilities[kept].copy()
-    sparse[0] = 1.0 - sparse[1:].sum(axis=0)
-    return np.clip(sparse, 0.0, 1.0).astype(np.float16), kept
+    above = np.flatnonzero(peaks > STORED_PROBABILITY)
+    kept = np.union1d([0], np.union1d(above, probabilities.argmax(axis=0)))
+    sparse = probabilities[kept]
+    return (sparse / sparse.sum(axis=0)).astype(np.float16), kept.tolist()
 
 
 def _mean_of_views(maps):
