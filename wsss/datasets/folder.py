@@ -4,7 +4,14 @@ import logging
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from wsss.datasets.index import TEST, DatasetIndex, ImageRecord, check_id, measured
+from wsss.datasets.index import (
+    TEST,
+    DatasetIndex,
+    ImageRecord,
+    check_id,
+    measured,
+    values_beside,
+)
 from wsss.datasets.labels import LabelTable, configured_file, read_label_csv, read_lines
 from wsss.errors import InputError, listed
 from wsss.images import images_in
@@ -34,7 +41,9 @@ def build(settings, root):
             continue  # it holds other classes only
         records.append(_record(root, options, image_id, photographs, labels))
     _check_masks(root, options, records)
-    return measured(DatasetIndex(root, classes, values, tuple(records)))
+    known = len(photographs.table.classes) if photographs.table.class_columns else len(classes)
+    others = values_beside(values, known)
+    return measured(DatasetIndex(root, classes, values, tuple(records), others))
 
 
 def test_records(settings, root):

@@ -24,6 +24,11 @@ INDEX_COLUMNS = ("image_id", "split", "scored", "image", "mask", "width", "heigh
 CLASS_COLUMNS = ("class_id", "name", "mask_value")
 
 
+def values_beside(values, count):
+    """Of the mask values 1 to `count` those that are not among `values`."""
+    return tuple(sorted(set(range(1, count + 1)) - set(values)))
+
+
 @dataclass(frozen=True)
 class ImageRecord:
     """One image. `image` and `mask` are relative to the root; width and height are in pixels.
@@ -47,15 +52,17 @@ class DatasetIndex:
 
     `classes` names the object classes, without background; class id = position + 1.
     `mask_values[i]` is the value that stands for `classes[i]` in the mask files; 0 is background.
+    `other_values` stand for classes that are not learnt, and are read as 255.
     """
 
     root: Path
     classes: tuple[str, ...]
     mask_values: tuple[int, ...]
     records: tuple[ImageRecord, ...]
+    other_values: tuple[int, ...] = ()
 
     def __post_init__(self):
-        _check_classes(self.classes, self.mask_values)
+        _check_classes(self.classes, self.mask_values, self.other_values)
         _check_records(self.records, self.classes)
 
     def split(self, name):
@@ -100,9 +107,19 @@ class DatasetIndex:
         return self.read_label_map(record, self.root / record.mask)
 
     def read_label_map(self, record, path):
-        """A file in the values of the masks as `read_mask` would return it."""
+        """A file in the values of the masks as `read_mask` would return it.
+
+        Raises InputError for values that stand for nothing: a palette PNG saved as grey has some.
+        """
         mask = read_mask(path)
         self._check_size(record, mask, "mask", path)
+        strange = mask[~self._is_value[mask]]
+        if strange.size:
+            raise InputError(
+                f"mask {path} has the value {strange[0]}, which stands for no class here"
+                f" ({listed((0, *self.mask_values, *self.other_values), 300)} do, 255 is ignored):"
+                " give the masks of this class list, as palette PNGs or grey ones of these values"
+            )
         return self._class_of_value[mask]
 
     def mask_of(self, label_map):
@@ -119,7 +136,7 @@ class DatasetIndex:
         so that some may come later and what has been trained still fits.
         """
         records = [astuple(record) for record in self.records if record.split != TEST]
-        content = [records, self.classes, self.mask_values]
+        content = [records, self.classes, self.mask_values, self.other_values]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     @cached_property
@@ -131,6 +148,12 @@ class DatasetIndex:
         table = np.full(256, IGNORE, np.uint8)
         table[0] = 0
         table[list(self.mask_values)] = np.arange(1, len(self.classes) + 1)
+        return table
+
+    @cached_property
+    def _is_value(self):
+        table = np.zeros(256, bool)
+        table[[0, IGNORE, *self.mask_values, *self.other_values]] = True
         return table
 
     def _check_size(self, record, array, what, path):
@@ -233,11 +256,14 @@ def _read_index(files, classes_csv, root):
     classes = _read_csv(classes_csv, CLASS_COLUMNS)
     if not classes or classes[0] != {"class_id": "0", "name": "background", "mask_value": "0"}:
         raise InputError(f"{classes_csv}: the first row is not 0,background,0: make it again")
+    learnt = [row for row in classes[1:] if row["class_id"] != str(IGNORE)]
+    others = [row for row in classes[1:] if row["class_id"] == str(IGNORE)]
     try:
         return DatasetIndex(
             root=resolve_root(root),
-            classes=tuple(row["name"] for row in classes[1:]),
-            mask_values=tuple(int(row["mask_value"]) for row in classes[1:]),
+            classes=tuple(row["name"] for row in learnt),
+            mask_values=tuple(int(row["mask_value"]) for row in learnt),
+            other_values=tuple(int(row["mask_value"]) for row in others),
             records=tuple(
                 _record_of_row(row) for f in files for row in _read_csv(f, INDEX_COLUMNS)
             ),
@@ -283,7 +309,7 @@ def _read_csv(path, columns):
     return rows
 
 
-def _check_classes(classes, mask_values):
+def _check_classes(classes, mask_values, other_values):
     if not classes:
         raise InputError("the data set has no classes")
     for name in classes:
@@ -296,8 +322,10 @@ def _check_classes(classes, mask_values):
         raise InputError(f"class named twice: {listed(repeated)}")
     if len(mask_values) != len(classes) or len(set(mask_values)) != len(mask_values):
         raise InputError("every class needs a mask value of its own")
-    if not all(0 < value < IGNORE for value in mask_values):
+    if not all(0 < value < IGNORE for value in (*mask_values, *other_values)):
         raise InputError("mask values of classes lie in 1..254 (0 is background, 255 is ignore)")
+    if set(mask_values) & set(other_values):
+        raise InputError("a mask value stands for a class and for one that is not learnt")
 
 
 def _check_records(records, classes):
@@ -343,8 +371,9 @@ def write_dataset(index, folder):
     folder = Path(folder)
     _write_records(folder / INDEX_FILE, [r for r in index.records if r.split != TEST])
     names, values = ("background", *index.classes), (0, *index.mask_values)
-    rows = zip(range(len(names)), names, values, strict=True)
-    _write_csv(folder / CLASSES_FILE, CLASS_COLUMNS, rows)
+    learnt = zip(range(len(names)), names, values, strict=True)
+    others = ((IGNORE, "(not learnt)", value) for value in index.other_values)
+    _write_csv(folder / CLASSES_FILE, CLASS_COLUMNS, (*learnt, *others))
     with atomic_path(folder / ROOT_FILE) as temporary:
         temporary.write_text(f"{index.root}\n", encoding="utf-8")
 

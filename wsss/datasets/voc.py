@@ -10,6 +10,7 @@ from wsss.datasets.index import (
     check_id,
     expanded_path,
     measured,
+    values_beside,
 )
 from wsss.datasets.labels import (
     configured_file,
@@ -73,7 +74,8 @@ def build(settings, root):
                 records.append(_record(root, voc, image_id, split, kept, scored))
     _check_masks(records, voc, scored)
     values = tuple(CLASSES.index(name) + 1 for name in classes)
-    return measured(DatasetIndex(root, classes, values, tuple(records)))
+    others = values_beside(values, len(CLASSES))
+    return measured(DatasetIndex(root, classes, values, tuple(records), others))
 
 
 def test_records(settings, root):
