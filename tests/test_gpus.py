@@ -62,6 +62,12 @@ def test_a_killed_job_gives_its_gpu_back_to_one_that_waits(jobs):
     assert waiting.stdout.readline().strip() == "2"
 
 
+@pytest.mark.parametrize("visible", ["0,2", "GPU-8f/2a,MIG-../1"])
+def test_more_that_are_visible_than_a_job_wants_are_shared_out(jobs, visible):
+    """As in an allocation of several GPUs, or for a user who leaves some to others."""
+    assert [jobs.gpus(1, CUDA_VISIBLE_DEVICES=visible) for _ in range(2)] == visible.split(",")
+
+
 @pytest.mark.parametrize("count", [0, 3, 4])
 def test_who_wants_none_or_all_is_told_nothing(jobs, count):
     assert jobs.gpus(count) == "None"
@@ -69,4 +75,5 @@ def test_who_wants_none_or_all_is_told_nothing(jobs, count):
 
 def test_what_a_scheduler_says_stays(jobs):
     assert jobs.gpus(1, CUDA_VISIBLE_DEVICES="2") == "2"
+    assert jobs.gpus(2, CUDA_VISIBLE_DEVICES="1,2") == "1,2"
     assert jobs.gpus(1, LOCAL_RANK="0") == "None"

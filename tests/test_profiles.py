@@ -1,9 +1,11 @@
 """The profiles for Slurm, and what jobs ask for, without a Slurm."""
 
+import inspect
 import os
 import re
 
 import pytest
+import snakemake_executor_plugin_slurm as slurm_plugin
 import yaml
 from workspace import ROOT
 
@@ -41,6 +43,20 @@ def test_the_preemptible_profile_differs_in_what_it_says():
     ]
 
 
+def test_finished_jobs_are_not_waited_for_for_ever():
+    """Where squeue forgets jobs sooner than it is asked again, the plugin must ask sacct.
+
+    It does if squeue's memory (MinJobAge) is shorter than three times the entry, and asks at most
+    as often as it says itself.
+    """
+    source = inspect.getsource(slurm_plugin.Executor.check_active_jobs)
+    longest_pause = int(re.search(r"max_sleep_time = (\d+)", source)[1])
+    assert "dynamic_check_threshold = 3 * initial_interval" in source
+    for profile in PROFILES:
+        entry = yaml.safe_load(read(profile))["slurm-init-seconds-before-status-checks"]
+        assert 3 * entry >= longest_pause
+
+
 def test_cancel_knows_the_names_of_jobs():
     for profile in PROFILES:
         assert f"{yaml.safe_load(read(profile))['slurm-jobname-prefix']}_" == cancel_jobs.PREFIX
@@ -75,15 +91,15 @@ def queue(tmp_path, monkeypatch):
     monkeypatch.chdir(folder)
     jobs = tmp_path / "jobs"
     jobs.write_text(f"7|auxsegnet_a1|{folder}\n8|auxsegnet_b2|{tmp_path}\n9|mine|{folder}\n")
-    programs = {
-        "squeue": f'case "$*" in *--jobs=7*) grep ^7 {jobs};; *) cat {jobs};; esac',
-        "scancel": f'for job; do sed -i "/^$job|/d" {jobs}; done',
-    }
-    for name, line in programs.items():
-        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
-        (tmp_path / name).chmod(0o755)
+    program(tmp_path / "squeue", f"cat {jobs}")
+    program(tmp_path / "scancel", f'for job; do sed -i "/^$job|/d" {jobs}; done')
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     return jobs
+
+
+def program(path, line):
+    path.write_text(f"#!/bin/sh\n{line}\n")
+    path.chmod(0o755)
 
 
 def test_cancel_takes_the_jobs_of_this_folder_alone(queue, capsys):
@@ -94,6 +110,13 @@ def test_cancel_takes_the_jobs_of_this_folder_alone(queue, capsys):
         "1 job(s) of this folder cancelled",
         "0 job(s) of this folder cancelled",
     ]
+
+
+def test_cancel_does_not_take_silence_for_the_end_of_jobs(queue, tmp_path):
+    """The controller fails once it has been told: nobody knows whether the jobs are gone."""
+    program(tmp_path / "scancel", f"rm {queue}")
+    with pytest.raises(InputError, match=r"squeue failed: .*; try again when Slurm answers"):
+        cancel_jobs.main([])
 
 
 def test_cancel_without_slurm(monkeypatch, tmp_path):

@@ -21,7 +21,7 @@ def main(arguments=None):
     jobs = jobs_of(os.getcwd())
     if jobs:
         slurm("scancel", *jobs)
-        while slurm("squeue", "--me", "--noheader", f"--jobs={','.join(jobs)}", check=False):
+        while set(jobs) & set(jobs_of(os.getcwd())):
             time.sleep(1)
     print(f"{len(jobs)} job(s) of this folder cancelled")
 
@@ -33,10 +33,10 @@ def jobs_of(folder):
     return [job for job, name, where in rows if name.startswith(PREFIX) and where == folder]
 
 
-def slurm(*words, check=True):
+def slurm(*words):
     """What a command of Slurm prints."""
     try:
-        done = subprocess.run(words, check=check, capture_output=True, text=True)
+        done = subprocess.run(words, check=True, capture_output=True, text=True)
     except FileNotFoundError as error:
         raise InputError(f"{words[0]} is not there; run this where jobs are submitted") from error
     except subprocess.CalledProcessError as error:

@@ -42,6 +42,10 @@ class Checkout:
         for weights in ("u2netp.onnx", "efficientnet-lite0.pth"):
             (made.folder / "weights" / weights).symlink_to(ROOT / "weights" / weights)
         made.configure(configuration)
+        for profile in ("slurm", "slurm-preemptible"):
+            # Jobs of seconds; and this cluster's squeue forgets none.
+            entry = "slurm-init-seconds-before-status-checks: "
+            made.edit(f"{profile}/profile.yaml", (f"{entry}60", f"{entry}5"))
         return made
 
     def copy(self, folder):

@@ -159,3 +159,34 @@ def test_the_lines_to_edit_reach_slurm(cluster, night):
 
 def test_the_night_ends_with_the_same_results(night, finished):
     assert night.digests() == finished.digests()
+
+
+# --- what a training has learnt when it is stopped
+
+
+@pytest.fixture(scope="module")
+def stopped(cluster, finished, configuration, tmp_path_factory):
+    """A training long enough to be stopped in the middle, cancelled after a while; then the end."""
+    workspace = finished.copy(tmp_path_factory.mktemp("stopped") / "clone")
+    stage = configuration["stage"] | {"epochs": 1200}
+    workspace.configure(configuration | {"stages": 1, "stage": stage})
+    with workspace.start(*HEAD) as head:
+        training = head.job(TRAINING)
+        head.until(lambda: training.cpu_times().user > 15, "the training to be under way")
+        cluster.run("scancel", trainings(cluster, workspace)[0]["JobId"])
+        assert head.wait() == 0, head.said()[-5000:]
+    return workspace
+
+
+def test_a_stopped_training_saves_its_state_and_the_next_try_continues(cluster, stopped):
+    first, second = trainings(cluster, stopped)
+    assert (first["JobState"], second["JobState"]) == ("CANCELLED", "COMPLETED")
+    (log,) = stopped.folder.glob(f"results/logs/slurm/**/{first['JobId']}.log")
+    saved = re.search(r"stopped by SIGTERM after step (\d+) of 2400; its state is saved", read(log))
+    log = stopped.folder / "results/logs/demo/auxsegnet/seed0/stage0/train.log"
+    continued = re.search(r"continuing an interrupted run at step (\d+)", read(log))
+    assert saved[1] == continued[1] and 0 < int(saved[1]) < 2400
+
+
+def read(path):
+    return path.read_text(encoding="utf-8")
