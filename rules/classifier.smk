@@ -18,7 +18,7 @@ rule train_classifier:
         **network_job("train"),
     params:
         module="workflow_scripts.train_classifier",
-        settings=settings_of(["backbone", "classifier", "images"]),
+        settings=classifier_settings(),
     shell:
         command(
             "--seed {wildcards.seed}",

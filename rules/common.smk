@@ -72,11 +72,6 @@ def command(*arguments):
     return f"python -m {{params.module}} {' '.join(arguments)} 2>&1 | {log}"
 
 
-def settings_of(names):
-    """Sections of the configuration as one JSON parameter: a rule reruns when one changes."""
-    return as_json({name: CONFIG[name] for name in names})
-
-
 def view_settings(name, variant=None, without=(), trained_by="stage"):
     """A section as JSON for a job that runs a network on whole photographs."""
     values = VARIANTS[variant] if variant else CONFIG
@@ -120,6 +115,12 @@ def pseudo_label_settings(wildcards):
 def imports_labels(variant):
     """Whether the segmentation labels of stage 0 are another tool's, and need no CAMs."""
     return VARIANTS[variant]["pseudo_labels"]["initial"] == "files"
+
+
+def classifier_settings():
+    """What trains the classifier, for all variants; of the network only the recipe counts."""
+    sections = {name: CONFIG[name] for name in ("backbone", "classifier", "images")}
+    return as_json(sections | {"network": {"recipe": CONFIG["network"]["recipe"]}})
 
 
 def training_settings(wildcards):

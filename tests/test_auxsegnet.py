@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from model.affinity import BlockAffinity
 from model.auxsegnet import AFFINITIES, BRANCHES, AuxSegNet
-from model.backbones import FixedBatchNorm2d, freeze
+from model.backbones import BACKBONES, FixedBatchNorm2d, freeze
 from model.losses import stage_losses, weighted_sum
 from wsss.inference import Viewer, predict
 
@@ -116,6 +117,33 @@ def test_forward_is_the_text_of_the_recipe(build, images, recipe, reference, bac
     close(output.cams, torch.einsum("ck,bkhw->bchw", fc8, features))
     if recipe == "paper":
         close(output.refined_segmentation.sum(dim=1), torch.ones(2, 8, 22))
+
+
+class FlatBackbone(nn.Module):
+    """Sees the same everywhere: 1 in each of 64 channels."""
+
+    channels, stride = 64, 8
+
+    def __init__(self, output_stride=8):
+        super().__init__()
+
+    def forward(self, images):
+        return images.new_ones(len(images), 64, 2, 3)
+
+
+@pytest.mark.parametrize(("recipe", "seen"), [("paper", {1.0}), ("official", {0.0, 2.0})])
+@torch.no_grad()
+def test_the_classifier_drops_what_its_recipe_says(monkeypatch, recipe, seen):
+    """Half of the channels or none, each as a whole; and only while it learns."""
+    monkeypatch.setitem(BACKBONES, "flat", FlatBackbone)
+    torch.manual_seed(0)
+    network = AuxSegNet(64, "flat", recipe, branches="cls", affinity="none")
+    assert network.fc8.bias is None
+    network.fc8.weight.data = torch.eye(64)[..., None, None]  # each class reads its channel
+    images = torch.zeros(4, 3, 16, 24)
+    assert set(network.train()(images).class_logits.flatten().tolist()) == seen
+    assert (network(images).cams == 1).all()
+    assert (network.eval()(images).class_logits == 1).all()
 
 
 def fields(output):

@@ -1,7 +1,6 @@
 """The training loop: schedule, parameter groups, what stays frozen, and runs that are resumed."""
 
 import csv
-import json
 import os
 import signal
 import subprocess
@@ -17,9 +16,7 @@ from test_batches import ColumnLabels, map_index
 
 from model.auxsegnet import AuxSegNet
 from model.backbones import BACKBONES
-from workflow_scripts import train_classifier, training_job
 from wsss.artifacts import Record
-from wsss.datasets.index import write_dataset
 from wsss.errors import InputError
 from wsss.training import (
     Hardware,
@@ -309,54 +306,6 @@ def test_unknown_frozen_part_is_refused(tmp_path):
     said = r"^stage\.frozen: .*'blocks\.77'.*known are stem, bn, dropout, body"
     with pytest.raises(InputError, match=said):
         run(tmp_path, settings=SETTINGS | {"frozen": ["blocks.77"]})
-
-
-def classifier_command(folder, weights, frozen=()):
-    """Arguments of the command that trains the classifier of `tiny` on photographs in `folder`."""
-    write_dataset(map_index(folder, IMAGES), folder)
-    settings = {
-        "backbone": {"name": "tiny", "output_stride": 8},
-        "classifier": SETTINGS | {"frozen": frozen},
-        "images": {"long_side": None},
-    }
-    files = {"data": folder, "weights": weights, "output": folder / "m.pt", "log-csv": folder / "l"}
-    words = [word for name, file in files.items() for word in (f"--{name}", str(file))]
-    return ["--seed", "0", "--settings", json.dumps(settings), *words]
-
-
-@pytest.fixture
-def tiny_weights(tmp_path):
-    torch.save(TinyBackbone().state_dict(), tmp_path / "tiny.pth")
-    return tmp_path / "tiny.pth"
-
-
-@pytest.fixture
-def unprepared(monkeypatch):
-    """The command leaves threads and random generators of this process alone."""
-    monkeypatch.setattr(training_job, "prepare_device", lambda *_: CPU.device)
-
-
-@pytest.mark.usefixtures("unprepared")
-def test_unknown_frozen_part_of_the_classifier_is_refused(tmp_path, tiny_weights):
-    with pytest.raises(InputError, match=r"^classifier\.frozen: .*'b2'.*known are stem"):
-        train_classifier.main(classifier_command(tmp_path, tiny_weights, frozen=["b2"]))
-
-
-@pytest.mark.usefixtures("unprepared")
-@pytest.mark.parametrize(
-    ("content", "complaint"),
-    [
-        ({"layer1.weight": torch.ones(2)}, "nothing fits.*layer1.weight.*stem.weight"),
-        ({}, "no wei"),
-    ],
-)
-def test_wrong_weights_are_refused_by_key_and_name(tmp_path, tiny_weights, content, complaint):
-    torch.save(content, tiny_weights)
-    with pytest.raises(
-        InputError, match=rf"^backbone\.weights: .*tiny\.pth: .*{complaint}"
-    ) as caught:
-        train_classifier.main(classifier_command(tmp_path, tiny_weights))
-    assert "\n" not in str(caught.value)
 
 
 # --- interrupted runs

@@ -347,6 +347,12 @@ ALL_LABELS = {**FROM_STAGE_0, "make_pseudo_labels": 4, "evaluate_pseudo_labels":
             {"classifier": {"learning_rate": 0.003}},
             {**ALL_LABELS, "train_classifier": 1, "extract_cams": 2},
         ),
+        ({"network": {"affinity": "segmentation"}}, FROM_STAGE_0),
+        ({"variants": {"auxsegnet": {"network": {"recipe": "official"}}}}, FROM_STAGE_0),
+        (
+            {"network": {"recipe": "official"}},
+            {**ALL_LABELS, "train_classifier": 1, "extract_cams": 2},
+        ),
         ({"cam": {"flip": True}}, {**ALL_LABELS, "extract_cams": 2}),
         (
             {"evaluation": {"ignore_prediction": "drop"}},

@@ -14,6 +14,8 @@ from wsss.training import classifier_loss, run_key, train, write_log
 
 log = logging.getLogger(__name__)
 
+CLASSIFIER_ALONE = {"branches": "cls", "affinity": "none"}
+
 
 def main(argv=None):
     made = arguments.parser(__doc__)
@@ -25,7 +27,7 @@ def main(argv=None):
 def train_classifier(args, hardware):
     index = arguments.dataset_index(args)
     network_args = network_arguments(
-        len(index.classes), args.settings["backbone"], {"branches": "cls", "affinity": "none"}
+        len(index.classes), args.settings["backbone"], args.settings["network"] | CLASSIFIER_ALONE
     )
     network = AuxSegNet(**network_args)
     log.info("%s", start_from(network, args.weights))
