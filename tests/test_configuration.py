@@ -160,6 +160,13 @@ def test_user_over_recipe_over_default():
     assert config["stage"]["loss_weights"]["saliency"] == 1  # schema default
 
 
+def test_only_the_classifier_may_go_untrained():
+    assert resolve(merge(MINIMAL, {"classifier": {"epochs": 0}}))["classifier"]["epochs"] == 0
+    message = refusal({"stage": {"epochs": 0}, "classifier": {"epochs": -1}})
+    assert "stage.epochs: must be at least 1, not 0" in message
+    assert "classifier.epochs: must be at least 0, not -1" in message
+
+
 def test_files_merge_in_order_and_lists_replace(tmp_path):
     first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
     first.write_text(yaml.safe_dump(merge(MINIMAL, {"seeds": [0, 1, 2], "shards": 4})))

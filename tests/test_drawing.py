@@ -156,6 +156,18 @@ def test_curves_lie_one_run_after_the_other(tmp_path):
     assert rates.get_lines()[0].get_ydata()[0] == 0.01
 
 
+def test_a_run_of_no_steps_is_left_out_of_the_curves(tmp_path):
+    (tmp_path / "classifier.csv").write_text("step,epoch,learning_rate,loss\n")
+    write_log(tmp_path / "stage.csv", 2, classification=0.2, segmentation=1.0)
+    logs = {name: drawing.read_log(tmp_path / f"{name}.csv") for name in ("classifier", "stage")}
+    assert set(map(len, logs["classifier"].values())) == {0}
+    losses, rates = drawing.draw_curves(logs).axes
+    assert [text.get_text() for text in losses.texts] == ["stage"]
+    assert rates.get_xlim() == (0, 2)
+    with pytest.raises(InputError, match="no rows"):
+        drawing.draw_curves({"classifier": logs["classifier"]})
+
+
 def test_draw_curves_writes_the_same_picture_twice(tmp_path):
     write_log(tmp_path / "log.csv", 2, classification=0.7)
     for name in ("a.png", "b.png"):

@@ -8,16 +8,18 @@ from conftest import TinyBackbone
 from test_batches import map_index
 from test_training import CPU, IMAGES, SETTINGS, tiny_network
 
-from workflow_scripts import train_classifier, training_job
+from workflow_scripts import extract_cams, network_job, train_classifier, training_job
+from wsss.artifacts import ArtifactReader
 from wsss.checkpoint import load_network, load_shared_weights
-from wsss.datasets.index import write_dataset
+from wsss.datasets.index import read_dataset, write_dataset
 from wsss.errors import InputError
 
 
 @pytest.fixture(autouse=True)
 def setting(tiny_backbone, monkeypatch):
     """The commands leave threads and random generators of this process alone."""
-    monkeypatch.setattr(training_job, "prepare_device", lambda *_: CPU.device)
+    for module in (training_job, network_job):
+        monkeypatch.setattr(module, "prepare_device", lambda *_: CPU.device)
 
 
 @pytest.fixture
@@ -51,6 +53,85 @@ def test_the_classifier_is_that_of_the_recipe(tmp_path, tiny_weights, recipe, dr
     load_shared_weights(stage, tmp_path / "m.pt")
     after = stage.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in network.state_dict().items())
+
+
+# --- a classifier that is taken as it is
+
+
+def without_counters(state):
+    """As in a file of PSA's, whose batch norms did not count their batches."""
+    return {name: value for name, value in state.items() if "num_batches" not in name}
+
+
+@pytest.fixture
+def trained_elsewhere(tmp_path):
+    """A file of a classifier of three classes under PSA's names, and what is in it."""
+    torch.manual_seed(1)
+    state = without_counters(TinyBackbone().state_dict())
+    state |= {name: torch.rand(value.shape) for name, value in state.items() if "bn." in name}
+    state["fc8.weight"] = torch.randn(3, TinyBackbone.channels, 1, 1)
+    torch.save(state, tmp_path / "res38_cls.pth")
+    return tmp_path / "res38_cls.pth", state
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_without_epochs_the_classifier_is_the_files(tmp_path, trained_elsewhere, workers):
+    path, state = trained_elsewhere
+    command = classifier_command(tmp_path, path, recipe="official", epochs=0)
+    train_classifier.main([*command, "--workers", str(workers)])
+    network, _ = load_network(tmp_path / "m.pt", CPU.device)
+    found = without_counters(network.state_dict())
+    found = {name.removeprefix("backbone."): value for name, value in found.items()}
+    assert found.keys() == state.keys()
+    assert all(torch.equal(value, state[name]) for name, value in found.items())
+    assert (tmp_path / "l").read_text().splitlines() == ["step,epoch,learning_rate,loss"]
+    assert not list(tmp_path.glob(".resume-*"))
+
+
+def test_its_cams_are_those_of_the_files_weights(tmp_path, trained_elsewhere):
+    path, state = trained_elsewhere
+    train_classifier.main(classifier_command(tmp_path, path, epochs=0))
+    view = {"scales": [1.0], "flip": False, "long_side": None, "precision": "fp32"}
+    files = {"data": tmp_path, "model": tmp_path / "m.pt", "output": tmp_path / "cams.h5"}
+    words = [word for name, file in files.items() for word in (f"--{name}", str(file))]
+    words += ["--seed", "0", "--shard", "0", "--shards", "1", "--settings", json.dumps(view)]
+    extract_cams.main(words)
+    cams = ArtifactReader(tmp_path / "cams.h5", "cams")
+    index = read_dataset(tmp_path)
+    assert set(cams.ids) == {record.image_id for record in index.records}
+    for record in index.records:
+        expected = cams_by_hand(state, index, record)
+        assert expected.max() > 0.9 and expected.std() > 0.01
+        found = torch.from_numpy(cams.read(record.image_id).array).float()
+        torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)  # it is stored as float16
+
+
+@torch.no_grad()
+def cams_by_hand(state, index, record):
+    """W_c F of the image's classes, without what is negative, over its maximum: (K, h, w)."""
+    backbone = TinyBackbone().eval()
+    backbone.load_state_dict({name: v for name, v in state.items() if name != "fc8.weight"}, False)
+    image = torch.from_numpy(index.read_image(record)) / 255
+    image = (image - torch.tensor(backbone.mean)) / torch.tensor(backbone.std)
+    features = backbone(image.permute(2, 0, 1)[None])[0]
+    present = torch.from_numpy(index.label_vector(record)) > 0
+    cams = torch.einsum("ck,khw->chw", state["fc8.weight"][present, :, 0, 0], features).relu()
+    return cams / (cams.amax(dim=(1, 2), keepdim=True) + 1e-5)
+
+
+@pytest.mark.parametrize("rows", [0, 20])
+def test_without_epochs_the_file_must_have_a_classifier_for_the_classes(
+    tmp_path, trained_elsewhere, rows
+):
+    path, state = trained_elsewhere
+    del state["fc8.weight"]
+    torch.save(state | ({"fc8.weight": torch.ones(rows, 8, 1, 1)} if rows else {}), path)
+    complaint = r"^classifier\.epochs: 0 takes .* none for 3 classes; set "
+    with pytest.raises(InputError, match=complaint) as caught:
+        train_classifier.main(classifier_command(tmp_path, path, epochs=0))
+    said = str(caught.value)
+    assert "\n" not in said and "backbone.weights" in said and str(path) in said
+    assert not (tmp_path / "m.pt").exists()
 
 
 def test_unknown_frozen_part_of_the_classifier_is_refused(tmp_path, tiny_weights):

@@ -441,3 +441,8 @@ def test_log_is_a_table(tmp_path):
             {"step": "1", "loss": "0.5"},
             {"step": "2", "loss": "0.25"},
         ]
+
+
+def test_log_of_no_steps_is_a_header(tmp_path):
+    write_log(tmp_path / "log.csv", [])
+    assert (tmp_path / "log.csv").read_text() == "step,epoch,learning_rate,loss\n"

@@ -30,7 +30,10 @@ def train_classifier(args, hardware):
         len(index.classes), args.settings["backbone"], args.settings["network"] | CLASSIFIER_ALONE
     )
     network = AuxSegNet(**network_args)
-    log.info("%s", start_from(network, args.weights))
+    report = start_from(network, args.weights)
+    log.info("%s", report)
+    if args.settings["classifier"]["epochs"] == 0:
+        require_classifier(report, index.classes)
     who = arguments.identity(args, index, "seed")
     sources = {args.weights: sha256_of(args.weights)}
     rows, clean_up = train(
@@ -57,6 +60,16 @@ def start_from(network, path):
         return load_weights(network, path)
     except ValueError as error:
         raise InputError(f"backbone.weights: {error}") from error
+
+
+def require_classifier(report, classes):
+    """InputError unless the weights of a `WeightsReport` can do without training."""
+    if "fc8.weight" not in report.loaded:
+        raise InputError(
+            "classifier.epochs: 0 takes the classifier of backbone.weights as it is, but "
+            f"{report.path} has none for {len(classes)} classes; set classifier.epochs to 1 or "
+            "more, or backbone.weights to a file with a classifier for the classes of the data set"
+        )
 
 
 if __name__ == "__main__":

@@ -281,15 +281,17 @@ LOSS_STYLES = {
 
 
 def read_log(path):
-    """The columns of a log.csv as lists of floats.
+    """The columns of a log.csv as lists of floats, which are empty for a run of no steps.
 
     Raises:
         InputError: the file is missing, no log, or holds something that is no number.
     """
     try:
         with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        columns = {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else ())}
+            reader = csv.DictReader(file)
+            header, rows = reader.fieldnames or (), list(reader)
+        names = rows[0] if rows else header
+        columns = {name: [float(row[name]) for row in rows] for name in names}
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); remake it") from error
     except (csv.Error, TypeError, ValueError) as error:
@@ -304,11 +306,18 @@ def draw_curves(logs):
     """Losses of several runs one after the other, learning rate below.
 
     Args:
-        logs: name -> columns of `read_log`, in the order of the runs.
+        logs: name -> columns of `read_log`, in the order of the runs. A run of no steps is left
+            out.
 
     Returns:
         matplotlib Figure.
+
+    Raises:
+        InputError: no run has made a step.
     """
+    logs = {name: columns for name, columns in logs.items() if columns["epoch"]}
+    if not logs:
+        raise InputError("no curves to draw: these logs have no rows; give one of a training")
     figure = Figure(figsize=(max(7.0, 2.6 * len(logs) + 2.0), 5.2), dpi=110, layout="constrained")
     losses, rates = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     start = 0.0

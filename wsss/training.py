@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 SAVE_EVERY_SECONDS = 600
 LOG_ROWS_PER_EPOCH = 10
+LOG_COLUMNS = ("step", "epoch", "learning_rate", "loss")  # of every log; each has more losses
 # Released code: these parameters learn `head_multiplier` times as fast as the rest.
 HEAD_NAMES = ("seg", "sal", "fc8")
 
@@ -358,8 +359,8 @@ def _freeze(backbone, names, section):
 
 
 def write_log(path, rows):
-    """Losses and learning rate as CSV."""
+    """Losses and learning rate as CSV; a run of no steps has a header and no rows."""
     with atomic_path(path) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer = csv.DictWriter(file, fieldnames=rows[0] if rows else LOG_COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
