@@ -16,6 +16,7 @@ from test_batches import ColumnLabels, map_index
 
 from model.auxsegnet import AuxSegNet
 from model.backbones import BACKBONES
+from workflow_scripts.train_stage import stage_settings
 from wsss.artifacts import Record
 from wsss.errors import InputError
 from wsss.training import (
@@ -139,6 +140,14 @@ def test_poly_schedule_by_hand():
     assert poly_factor(20, 40, 0.9) == pytest.approx(0.535887)  # 0.5 ** 0.9
     assert poly_factor(39, 40, 0.9) == pytest.approx(0.036153, rel=1e-4)  # 0.025 ** 0.9
     assert poly_factor(10, 40, 1) == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize(
+    ("later", "rates"), [(None, [0.01, 0.01, 0.01]), (0.004, [0.01, 0.004, 0.004])]
+)
+def test_every_stage_starts_at_its_configured_rate(later, rates):
+    settings = SETTINGS | {"later_learning_rate": later}
+    assert [stage_settings(settings, stage)["learning_rate"] for stage in range(3)] == rates
 
 
 @pytest.mark.parametrize("recipe", ["paper", "official"])

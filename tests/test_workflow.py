@@ -286,6 +286,15 @@ def test_columns_of_the_summary(finished):
     assert {row["runs"] for row in rows} == {"1"}
 
 
+def test_the_learning_rate_is_reset_at_each_stage(finished):
+    """Two steps each, from the configured rate down; stage 1 has one of its own."""
+    firsts = [TINY_RUN["stage"][key] for key in ("learning_rate", "later_learning_rate")]
+    for stage, first in enumerate(firsts):
+        with open(finished.folder / RUN / f"stage{stage}/train/log.csv", newline="") as file:
+            rates = [float(row["learning_rate"]) for row in csv.DictReader(file)]
+        assert rates == pytest.approx([first, first * 0.5**0.9])
+
+
 def test_up_to_date_says_so(finished):
     status, said = finished.snakemake("all")
     assert status == 0 and "Nothing to be done" in said
