@@ -81,9 +81,13 @@ def test_same_seed_same_numbers():
 
 
 @pytest.mark.parametrize(
-    ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)]
+    ("precision", "dtype"),
+    [("fp32", torch.float32), ("tf32", torch.float32), ("bf16", torch.bfloat16)],
 )
 def test_precision_of_a_product(precision, dtype):
     with autocast(torch.device("cpu"), precision):
         product = torch.ones(2, 2) @ torch.ones(2, 2)
     assert product.dtype == dtype
+    # What PyTorch would let GPUs do by itself; there is none here to see it.
+    assert torch.backends.cudnn.allow_tf32 == (precision == "tf32")
+    assert not torch.backends.cuda.matmul.allow_tf32

@@ -13,7 +13,7 @@ from wsss.gpus import claim_gpus
 
 log = logging.getLogger(__name__)
 
-PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISIONS = {"fp32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def choose_device(name, gpus=1):
@@ -90,7 +90,13 @@ def set_random_state(state, device):
 
 
 def autocast(device, precision):
-    """Context for mixed precision; `fp32` switches it off."""
+    """Context for mixed precision; `fp32` and `tf32` switch it off.
+
+    From here on, in the backward pass too, convolutions on a GPU round float32 to the 10 bits of
+    TF32 only where `tf32` asks for it. PyTorch lets them by itself, and results are then a
+    thousandth off; the affinities, which are no convolutions, stay exact in both.
+    """
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
     dtype = PRECISIONS[precision]
     return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
 

@@ -21,7 +21,7 @@ class Viewer:
         network: `AuxSegNet` in evaluation mode, on `device`.
         device: torch.device.
         long_side: photographs are shrunk to this long side first (None: not).
-        precision: `fp32`, `bf16` or `fp16`.
+        precision: a key of `wsss.devices.PRECISIONS`.
     """
 
     def __init__(self, network, device, long_side=None, precision="fp32"):

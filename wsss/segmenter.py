@@ -57,7 +57,7 @@ def load_segmenter(path, device, views, crf, *, long_side="trained", precision="
         views, crf: see `Segmenter`.
         long_side: photographs are shrunk to this long side for the network; None: not;
             "trained": as in the training.
-        precision: `fp32`, `bf16` or `fp16`.
+        precision: a key of `wsss.devices.PRECISIONS`.
 
     Raises:
         InputError: no checkpoint of this workflow, or one of a network that segments nothing.
