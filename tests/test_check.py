@@ -48,7 +48,7 @@ def config(tmp_path):
     return {
         "dataset": {"name": "small", "format": "folder", "root": str(tmp_path)},
         "saliency": {"source": "maps", "maps": {"folder": str(maps)}},
-        "cam": {"source": "classifier", "files": {"folder": None, "pattern": "{image_id}.npy"}},
+        "cam": {"source": "classifier", "files": {"folder": None}},
         "pseudo_labels": {
             "initial": "fusion",
             "files": {"folder": None, "pattern": "{image_id}.png"},
@@ -163,7 +163,8 @@ def given_cams(folder):
     folder.mkdir()
     for image_id in "abc":
         np.save(folder / f"{image_id}.npy", {0: np.ones((24, 40), np.float32)})
-    return {"source": "files", "files": {"folder": str(folder), "pattern": "{image_id}.npy"}}
+    files = {"folder": str(folder), "pattern": "{image_id}.npy", "normalise": "auto"}
+    return {"source": "files", "files": files}
 
 
 def given_labels(folder):
@@ -179,6 +180,15 @@ def test_files_of_other_tools_are_read(config, index, tmp_path):
     config["variants"]["given"] = {"pseudo_labels": given_labels(tmp_path / "labels")}
     messages = {f.subject: f.message for f in check.check_run(config, index, tmp_path)}
     assert (messages["CAMs"], messages["pseudo labels"]) == ("3 readable", "3 readable")
+
+
+def test_cams_are_read_as_the_run_reads_them(config, index, tmp_path):
+    config["cam"] = given_cams(tmp_path / "cams")
+    np.save(tmp_path / "cams/b.npy", {0: np.full((24, 40), 1e6, np.float32)})
+    assert problems(check.check_run(config, index, tmp_path)) == {}
+    config["cam"]["files"]["normalise"] = "never"
+    message = problems(check.check_run(config, index, tmp_path))["CAMs"]
+    assert "b.npy" in message and "cam.files.normalise" in message
 
 
 @pytest.mark.parametrize(

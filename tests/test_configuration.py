@@ -335,6 +335,10 @@ def test_ablations_of_the_paper_are_accepted(network, stages):
         ({"cam": {"source": "files"}}, "cam.files.folder: the source files needs"),
         ({"cam": {"files": {"pattern": "cam.npy"}}}, "cam.files.pattern: 'cam.npy' does not fit"),
         (
+            {"cam": {"files": {"normalise": "sometimes"}}},
+            "cam.files.normalise: must be one of auto",
+        ),
+        (
             {"cam": {"files": {"pattern": "{id}/{image_id}"}}},
             "does not fit: path of an image's file in it, with {image_id} for the id",
         ),
@@ -448,7 +452,8 @@ def test_unset_variable_is_named_where_it_is_used(monkeypatch, value):
 def test_folders_of_other_tools_expand_where_they_are_used(monkeypatch):
     files = {"folder": "$VOC_ROOT/cams"}
     config = resolve(merge(MINIMAL, {"cam": {"source": "files", "files": files}}))
-    assert config["cam"]["files"] == {"folder": "/data/voc/cams", "pattern": "{image_id}.npy"}
+    rest = {"pattern": "{image_id}.npy", "normalise": "auto"}
+    assert config["cam"]["files"] == {"folder": "/data/voc/cams"} | rest
     assert resolve(merge(MINIMAL, {"cam": {"files": {"folder": "$NOT_SET"}}}))  # not asked for
     labels = {"pseudo_labels": {"initial": "files", "files": {"folder": "$VOC_ROOT/labels"}}}
     config = resolve(merge(MINIMAL, {"variants": {"fused": {}, "given": labels}}))

@@ -148,9 +148,10 @@ def test_what_cannot_be_exported_is_refused(cams, labels, index, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def import_folder(folder, tmp_path, pattern="{image_id}.npy"):
+def import_folder(folder, tmp_path, pattern="{image_id}.npy", normalise="auto"):
     output = tmp_path / "imported.h5"
-    settings = json.dumps({"folder": str(folder), "pattern": pattern})
+    files = {"folder": str(folder), "pattern": pattern, "normalise": normalise}
+    settings = json.dumps(files)
     data = ["--data", tmp_path / "own", "--settings", settings, "--output", output]
     run(import_cams, *data, "--seed", 0, "--shard", 0, "--shards", 1)
     return ArtifactReader(output, "cams", seed=0, stage=0, split="train")
@@ -183,7 +184,26 @@ def test_what_an_import_did_is_told(index, tmp_path, caplog):
     assert "classes being no labels of their images: 1\n" in said
     assert "taken as they are: 1\n" in said
     assert "divided by their maxima: 1\n" in said
-    assert "some images are normalised and some are not" in said
+    assert "some images have maps within [0, 1] and some have not" in said
+    caplog.clear()
+    back = import_folder(folder, tmp_path, "cam_{image_id}.npy", "never")
+    assert (back.read("a").array == 0.5).all() and (back.read("b").array == 2).all()
+    assert "taken as they are: 2\n" in caplog.text and "some images" not in caplog.text
+    back = import_folder(folder, tmp_path, "cam_{image_id}.npy", "always")
+    assert (back.read("a").array == 1).all() and (back.read("b").array == 1).all()
+    assert "divided by their maxima: 2\n" in caplog.text and "some images" not in caplog.text
+
+
+@pytest.mark.parametrize("style", ["psa", "irn"])
+def test_refined_cams_come_back_as_they_were(index, tmp_path, style):
+    """Maxima above 1, and another one well below it in the same image."""
+    flat = np.ones((2, 3, 4)) * np.reshape([1.4, 0.42], (2, 1, 1))
+    records = {"a": (flat.astype(np.float16), {"keys": [0, 1], "size": SIZE})}
+    refined = artifact(tmp_path / "own/c.h5", "cams", index, records, stage=1, variant="x")
+    run(export_cams, refined, "--format", style, "--out", tmp_path / "out")
+    np.save(tmp_path / "out/b.npy", {7: np.ones(SIZE, np.float32)})
+    back = import_folder(tmp_path / "out", tmp_path, normalise="never")
+    np.testing.assert_allclose(back.read("a").array, flat, rtol=2e-3)
 
 
 def test_an_import_that_fails_leaves_nothing(index, tmp_path):
@@ -295,9 +315,10 @@ def test_a_run_from_imported_cams(workspace, tmp_path):
         np.testing.assert_array_equal(labels["saliency"], again["saliency"])
     plan = {"overlays": [overlay, {"cam": {"flip": True, "scales": [1.0, 2.0]}}]}
     assert workspace.counts("--", *targets, **plan) == {}  # the classifier's settings
-    moved = from_cams(tmp_path / "cams", pattern="x{image_id}.npy")
     expected = {"import_cams": 2, "make_pseudo_labels": 2}
-    assert workspace.counts("--", *targets, overlays=[moved]) == expected
+    for change in ({"pattern": "x{image_id}.npy"}, {"normalise": "never"}):
+        changed = from_cams(tmp_path / "cams", **change)
+        assert workspace.counts("--", *targets, overlays=[changed]) == expected
 
 
 def test_a_run_from_given_labels_is_the_same_run(workspace, tmp_path):

@@ -44,12 +44,13 @@ def report(kept_as_they_are, surplus):
     kept = sum(kept_as_they_are)
     divided = len(kept_as_they_are) - kept
     log.info("maps left out, their classes being no labels of their images: %d", surplus)
-    log.info("images whose maps lie in [0, 1] and are taken as they are: %d", kept)
+    log.info("images whose maps are taken as they are: %d", kept)
     log.info("images whose maps are divided by their maxima: %d", divided)
     if kept and divided:
         log.warning(
-            "cam.files: some images are normalised and some are not; if the tool normalises none,"
-            " divide all maps by their maxima first"
+            "cam.files: some images have maps within [0, 1] and some have not; set"
+            " cam.files.normalise to always if the tool normalises none, to never if all are"
+            " refined ones"
         )
 
 

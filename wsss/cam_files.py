@@ -21,6 +21,7 @@ from wsss.pickles import read_npy_object
 
 IRN_STRIDE = 4
 GRID_STRIDE = 8  # image pixels per cell of an imported CAM
+LARGEST_CAM = 65504  # of float16
 SPARE_BYTES = 2**26  # what a file may hold besides its maps in float64
 
 
@@ -137,12 +138,13 @@ def _checked(values, shape, name):
 # --- as CAMs of stage 0 ------------------------------------------------------------------------
 
 
-def initial_cams(maps, size):
+def initial_cams(maps, size, normalise):
     """CAMs of a file as those of stage 0 are kept: float16 (K, ceil(H/8), ceil(W/8)).
 
-    Negative values become 0. Where a map then exceeds 1, all of the image are divided by their
-    spatial maximum + 1e-5, as the CAMs of the classifier are (paper, section 3.1); maps within
-    [0, 1] are taken for normalised ones, and a file of refined maps keeps its values.
+    Negative values become 0. `normalise` tells whether the maps of the image are then divided by
+    their spatial maximum + 1e-5 each, as the CAMs of the classifier are (paper, section 3.1):
+    `always`, `never`, or `auto`: where one of them exceeds 1. Refined CAMs exceed 1 too, and what
+    they are worth beside each other lies in their maxima: they want `never`.
 
     The grid is that of the paper's network, and not of the one that is configured, so that another
     network imports nothing again. Other tools' maps are coarse ones, interpolated to the size of
@@ -152,13 +154,22 @@ def initial_cams(maps, size):
     Args:
         maps: K maps of float32 (h, w).
         size: height and width of the image.
+        normalise: auto, always or never.
 
     Returns:
         The CAMs, and whether they were divided.
+
+    Raises:
+        InputError: values that are not divided and too large for float16.
     """
     grid = strided_size(size, GRID_STRIDE)
     maps = [np.maximum(m, 0) for m in maps]
-    divided = any(m.max() > 1 for m in maps)
+    highest = max((m.max() for m in maps), default=0)
+    divided = normalise == "always" or (normalise == "auto" and highest > 1)
+    if highest > LARGEST_CAM and not divided:
+        raise InputError(
+            f"the value {highest:.3g} is above {LARGEST_CAM}: set cam.files.normalise to auto"
+        )
     cams = [cv2.resize(m, grid[::-1], interpolation=cv2.INTER_LINEAR) for m in maps]
     if divided:
         cams = [m / (m.max() + np.float32(1e-5)) for m in cams]
@@ -170,17 +181,19 @@ class ImportedCams:
     """The CAMs of an image's labels as keys (K ids 0..C-1) and float16 (K, ceil(H/8), ceil(W/8)).
 
     Called with a record it also tells how many maps of other classes the file has, and whether the
-    maps were divided by their maxima; see `initial_cams`. Picklable, so that processes can share
-    the work. An image without labels needs no file.
+    maps were divided by their maxima; see `initial_cams` for that and for `normalise`. Picklable,
+    so that processes can share the work. An image without labels needs no file.
     """
 
     index: DatasetIndex
     files: FilesPerImage
+    normalise: str
 
     @classmethod
     def of_settings(cls, index, settings):
         """From the index and the section `cam.files`; InputError if there is no such folder."""
-        return cls(index, FilesPerImage.of_settings(settings, "CAM files", "cam.files"))
+        files = FilesPerImage.of_settings(settings, "CAM files", "cam.files")
+        return cls(index, files, settings["normalise"])
 
     def check(self, records):
         """Look whether all files are there; InputError names the first few that are not."""
@@ -190,7 +203,7 @@ class ImportedCams:
         size = (record.height, record.width)
         keys = [c for c, name in enumerate(self.index.classes) if name in record.labels]
         if not keys:
-            return keys, *initial_cams([], size), 0
+            return keys, *initial_cams([], size, self.normalise), 0
         path = self.files.path(record)
         numbers = file_classes(self.index)
         maps = read_cam_file(path, size, max(numbers) + 1)
@@ -202,5 +215,9 @@ class ImportedCams:
                 f" ({listed([numbers[self.index.classes.index(name)] for name in absent])} there):"
                 " make the CAMs of these labels, or correct the labels"
             )
-        cams, divided = initial_cams([maps[numbers[key]] for key in keys], size)
+        wanted = [maps[numbers[key]] for key in keys]
+        try:
+            cams, divided = initial_cams(wanted, size, self.normalise)
+        except InputError as error:
+            raise InputError(f"CAM file {path}: {error}") from error
         return keys, cams, divided, len(maps) - len(keys)
