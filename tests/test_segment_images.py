@@ -247,13 +247,6 @@ def refused(*arguments):
     return str(caught.value)
 
 
-def test_two_of_one_name(photographs, model, tmp_path):
-    Image.fromarray(blobs(9, 9)).save(tmp_path / "grey.bmp")
-    message = refused(model, photographs, tmp_path / "grey.bmp", "--out", tmp_path / "out")
-    assert "grey.bmp" in message and "grey.png" in message
-    assert not (tmp_path / "out").exists()
-
-
 def test_an_input_is_never_written_over(model, tmp_path):
     folder = tmp_path / "out"
     folder.mkdir()
@@ -279,9 +272,17 @@ def test_an_input_is_never_written_over(model, tmp_path):
 def test_folders_without_images_and_names_that_lead_elsewhere(model, photographs, tmp_path):
     (tmp_path / "text.txt").touch()
     assert "no .jpg" in refused(model, tmp_path, "--out", tmp_path / "out")
+    (tmp_path / "empty").mkdir()
     bad = tmp_path / "a..b.png"
     Image.fromarray(blobs(9, 9)).save(bad)
     assert "a..b" in refused(model, bad, "--out", tmp_path / "out")
+    both = refused(model, tmp_path / "empty", bad, "--out", tmp_path / "out")
+    assert "no .jpg" in both and "a..b" in both
+    (tmp_path / "p").mkdir()
+    for name in ("p.jpg", "p.png", "q.jpg", "q.png"):
+        Image.fromarray(blobs(9, 9)).save(tmp_path / "p" / name)
+    assert refused(model, tmp_path / "p", "--out", tmp_path / "out").endswith("(and 1 more)")
+    assert not (tmp_path / "out").exists()
     image = photographs / "grey.png"
     assert "--out" in refused(model, image, "--out", tmp_path / "text.txt")
 
@@ -344,6 +345,132 @@ def test_checkpoints_that_contradict_themselves(model, photographs, tmp_path, ch
     torch.save(read_checkpoint(model) | change, tmp_path / "model.pt")
     said = refused(tmp_path / "model.pt", photographs / "grey.png", "--out", tmp_path / "out")
     assert said.startswith(str(tmp_path / "model.pt")) and not (tmp_path / "out").exists()
+
+
+# --- photographs that cannot be segmented, beside others that can
+
+
+@pytest.fixture
+def holiday(tmp_path):
+    """A folder with one good photograph."""
+    folder = tmp_path / "holiday"
+    folder.mkdir()
+    save_photograph(folder / "good.jpg")
+    return folder
+
+
+def save_photograph(path):
+    with open(path, "wb") as file:  # Pillow takes no name that is not UTF-8
+        Image.fromarray(blobs(20, 30)).save(file, "PNG")
+
+
+def segmented(capfd, model, *paths, out):
+    """A call: exit status, the error lines, the ids in masks.csv."""
+    words = [model, *paths, "--out", out, "--scales", "1", "--no-crf", "--threads", "1"]
+    status = segment_images.main([str(word) for word in words])
+    said = capfd.readouterr().err.splitlines()
+    errors = [line for line in said if line.startswith("error: ")]
+    rows = table(out / "masks.csv")
+    results = {name for row in rows for name in (row["mask"], row["overlay"])}
+    assert {path.name for path in out.iterdir()} >= results
+    counted = f"{len(rows)} segmented, {len(errors)} not"
+    assert any(line.startswith(counted) for line in said)
+    return status, errors, [row["image_id"] for row in rows]
+
+
+NOT_UTF8 = os.fsdecode(b"caf\xe9.jpg")
+LONG = "\u00e4" * 120 + ".jpg"  # short enough for itself, not for its overlay while it is written
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("a..b.jpg", "a..b.jpg"),
+        ("IMG 1 .jpg", "IMG 1 .jpg"),
+        ("two\nlines.jpg", "two?lines.jpg"),
+        (NOT_UTF8, "caf?.jpg"),
+        (LONG, LONG),
+    ],
+)
+def test_a_name_that_cannot_be_used_is_a_line(holiday, model, tmp_path, capfd, name, shown):
+    save_photograph(holiday / name)
+    status, errors, made = segmented(capfd, model, holiday, out=tmp_path / "out")
+    assert (status, len(errors), made) == (1, 1, ["good"])
+    assert errors[0].startswith(f"error: {holiday / shown}: ")
+    assert errors[0].endswith(": rename it")
+
+
+def test_a_folder_without_images_is_a_line(holiday, model, tmp_path, capfd):
+    (tmp_path / "empty").mkdir()
+    paths = (tmp_path / "empty", holiday)
+    status, errors, made = segmented(capfd, model, *paths, out=tmp_path / "out")
+    assert (status, len(errors), made) == (1, 1, ["good"])
+    assert errors[0].startswith(f"error: {tmp_path / 'empty'}: no .jpg")
+
+
+def test_two_of_one_name_are_a_line_each(holiday, model, tmp_path, capfd):
+    (tmp_path / "other").mkdir()
+    files = [holiday / "p.jpg", holiday / "p.png", tmp_path / "other/p.bmp"]
+    for file in files:
+        save_photograph(file)
+    paths = (holiday, tmp_path / "other/p.bmp")
+    status, errors, made = segmented(capfd, model, *paths, out=tmp_path / "out")
+    assert (status, len(errors), made) == (1, 3, ["good"])
+    for file, line in zip(files, errors, strict=True):
+        assert line.startswith(f"error: {file}: its results would have the same name as those of")
+        assert all(str(other) in line for other in files)
+    assert not list((tmp_path / "out").glob("p*"))
+
+
+def test_the_same_file_twice_is_one_photograph(holiday, model, tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links/good.jpg").symlink_to(holiday / "good.jpg")
+    paths = (holiday, "holiday/good.jpg", holiday / "good.jpg", "holiday/../links", "gone.jpg")
+    status, errors, made = segmented(capfd, model, *paths, "./gone.jpg", out=tmp_path / "out")
+    assert (status, errors, made) == (
+        1,
+        ["error: gone.jpg: no such file or directory"],
+        ["good"],
+    )
+
+
+def test_nothing_of_an_earlier_run_stays_for_what_fails_now(holiday, model, tmp_path, capfd):
+    out = tmp_path / "out"
+    for name in ("bad", "same", "gone"):
+        save_photograph(holiday / f"{name}.png")
+    assert segmented(capfd, model, holiday, out=out)[::2] == (0, ["bad", "gone", "good", "same"])
+    bystanders = ["bad.jpg", "bad_overlay.png", "a..b.png", "another.png"]
+    for name in bystanders:
+        save_photograph(out / name)
+    (holiday / "bad.png").write_bytes(b"no image")
+    (holiday / "gone.png").unlink()
+    save_photograph(holiday / "same.jpg")
+    save_photograph(holiday / "a..b.png")
+    paths = (holiday, holiday / "gone.png")
+    status, errors, made = segmented(capfd, model, *paths, out=out)
+    assert (status, len(errors), made) == (1, 5, ["good"])
+    expected = [*bystanders, "good.png", "good_overlay.jpg", "classes.csv", "masks.csv"]
+    assert sorted(path.name for path in out.iterdir()) == sorted(expected)
+
+
+def test_an_input_is_never_removed(holiday, model, tmp_path, capfd):
+    """Two photographs of one name, one of which is called like the mask of the other."""
+    save_photograph(holiday / "p.jpg")
+    save_photograph(holiday / "p.png")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    save_photograph(elsewhere / "q.jpg")
+    save_photograph(elsewhere / "q.tif")
+    (holiday / "q_overlay.jpg").symlink_to(elsewhere / "q.jpg")  # and an input by itself
+    (holiday / "q.png").mkdir()
+    before = {path: path.read_bytes() for path in (holiday / "p.jpg", holiday / "p.png")}
+    paths = (holiday, elsewhere / "q.jpg", elsewhere / "q.tif")
+    status, errors, made = segmented(capfd, model, *paths, out=holiday)
+    assert (status, len(errors), made) == (1, 4, ["good", "q_overlay"])
+    assert {path: path.read_bytes() for path in before} == before
+    assert (holiday / "q_overlay.jpg").is_symlink() and (holiday / "q.png").is_dir()
+    assert len(list(elsewhere.iterdir())) == 2
 
 
 # --- settings

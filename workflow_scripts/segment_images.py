@@ -19,11 +19,11 @@ from pathlib import Path
 from workflow_scripts.command import run
 from wsss.crf import SEGMENTATION_CRF
 from wsss.devices import PRECISIONS, prepare_device
-from wsss.errors import InputError
+from wsss.errors import InputError, printable
 from wsss.files import remove_leftovers
 from wsss.images import read_image
 from wsss.mask_files import mask_names, write_class_table, write_mask_files, write_mask_table
-from wsss.photographs import find_photographs, refuse_overwriting
+from wsss.photographs import Inputs, find_photographs
 from wsss.progress import note, progress
 from wsss.segmenter import load_segmenter
 
@@ -78,17 +78,23 @@ def _check(args):
 
 def main(argv=None):
     args = parse(argv)
-    photographs = find_photographs(args.images)
+    photographs, refused = find_photographs(args.images)
     folder = Path(args.out)
+    inputs = Inputs([*photographs.values(), *(each.path for each in refused), args.model])
     names = [*TABLES, *(name for image_id in photographs for name in mask_names(image_id))]
-    refuse_overwriting([folder / name for name in names], [*photographs.values(), args.model])
+    inputs.refuse_overwriting(folder / name for name in names)
     segmenter = segmenter_of(args)
     make_folder(folder)
     remove_leftovers(folder)
     write_class_table(folder / "classes.csv", segmenter.classes)
+    for each in refused:
+        note(f"error: {each.line}")
     rows = segment_all(segmenter, photographs, folder, args.alpha)
+    known = {*photographs, *(each.image_id for each in refused if each.image_id)}
+    for image_id in known - {row[0] for row in rows}:
+        inputs.remove_results(folder, image_id)
     write_mask_table(folder / "masks.csv", rows)
-    failed = len(photographs) - len(rows)
+    failed = len(photographs) + len(refused) - len(rows)
     note(f"{len(rows)} segmented, {failed} not; {folder}")
     return 1 if failed else 0
 
@@ -119,15 +125,23 @@ def segment_all(segmenter, photographs, folder, alpha):
     rows = []
     for image_id, path in progress(photographs.items(), desc="segmenting", unit="image"):
         try:
-            if not path.exists():
-                raise InputError("no such file")
-            image = read_image(path)
+            image = read_photograph(path)
             label = segmenter(image)
         except InputError as error:
-            note(f"error: {error}" if str(path) in str(error) else f"error: {path}: {error}")
+            line = str(error) if str(path) in str(error) else f"{path}: {error}"
+            note(f"error: {printable(line)}")
             continue
         rows.append(write_mask_files(folder, image_id, image, label, segmenter.classes, alpha))
     return rows
+
+
+def read_photograph(path):
+    """The photograph as `read_image` gives it; a path that leads nowhere is refused as such."""
+    try:
+        path.stat()
+    except OSError as error:
+        raise InputError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+    return read_image(path)
 
 
 if __name__ == "__main__":

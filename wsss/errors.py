@@ -17,6 +17,11 @@ class StoppedError(Exception):
         self.status = 128 + number
 
 
+def printable(text):
+    """Text from outside, such as a file name, for a line: `?` for what would break it."""
+    return "".join(c if c.isprintable() else "?" for c in str(text))
+
+
 def listed(items, limit=5):
     """Join the first few items of a collection for an error line: ``a, b, c (and 7 more)``."""
     items = [str(item) for item in items]

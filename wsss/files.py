@@ -41,17 +41,22 @@ def atomic_path(path, tidy=True):
     path = Path(path)
     with _write_problems(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        host = socket.gethostname()
         if tidy:
-            pattern = f".{glob.escape(path.stem)}.{host}-*.partial{path.suffix}"
+            pattern = f".{glob.escape(path.stem)}.{socket.gethostname()}-*.partial{path.suffix}"
             _remove_dead(path.parent.glob(pattern))
-        temporary = path.with_name(f".{path.stem}.{host}-{os.getpid()}.partial{path.suffix}")
+        temporary = path.with_name(partial_name(path))
         try:
             yield temporary
             os.replace(temporary, path)
         finally:
             with suppress(PermissionError):
                 temporary.unlink(missing_ok=True)
+
+
+def partial_name(path):
+    """The name of the temporary file by which `atomic_path` makes a file in this process."""
+    path = Path(path)
+    return f".{path.stem}.{socket.gethostname()}-{os.getpid()}.partial{path.suffix}"
 
 
 @contextmanager

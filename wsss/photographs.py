@@ -3,50 +3,136 @@
 import os
 from collections import defaultdict
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from wsss.datasets.index import check_id
-from wsss.errors import InputError, listed
+from wsss.errors import InputError, listed, printable
+from wsss.files import partial_name
 from wsss.images import images_in
+from wsss.mask_files import mask_names
+
+LONGEST_NAME = 255  # bytes, on most file systems
+SHOWN = 3  # refusals in the error line when there is nothing else
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A path that cannot be segmented, and a line on why; with its id where its name is one."""
+
+    path: Path
+    line: str
+    image_id: str | None = None
 
 
 def find_photographs(paths):
-    """Id (the name without its suffix) -> path, in the order of the paths.
+    """Find the photographs, and refuse those whose results could not have a name of their own.
+
+    A file that comes up twice under its name, as by a folder and by itself, is one photograph.
 
     Args:
         paths: files, taken whatever their suffix is, and folders: the images directly in them,
             by name, without hidden files. A file that does not exist is for its reader to refuse.
 
+    Returns:
+        Id (the name without its suffix) -> path, in the order of the paths; and a list of
+        `Refusal`: folders without images, names that cannot be those of results, and all
+        photographs of a name that several have.
+
     Raises:
-        InputError: a folder without images, two photographs of one name, or a name that cannot
-            be that of a result.
+        InputError: nothing is left.
     """
-    found = defaultdict(list)
+    files, refused = _distinct_files(paths)
+    named = defaultdict(list)
+    for file in files:
+        try:
+            named[_id_of(file)].append(file)
+        except InputError as error:
+            refused.append(Refusal(file, printable(f"{error}: rename it")))
+    for image_id, same in named.items():
+        refused += _clashes(image_id, same)
+    photographs = {image_id: same[0] for image_id, same in named.items() if len(same) == 1}
+    if not photographs:
+        more = f" (and {len(refused) - SHOWN} more)" if len(refused) > SHOWN else ""
+        raise InputError("; ".join(refusal.line for refusal in refused[:SHOWN]) + more)
+    return photographs, refused
+
+
+def _distinct_files(paths):
+    found, refused = {}, []
     for path in map(Path, paths):
-        for file in images_in(path) if path.is_dir() else [path]:
-            found[check_id(file.stem, str(file))].append(file)
-    twice = [files for files in found.values() if len(files) > 1]
-    if twice:
-        raise InputError(
-            f"{listed(twice[0])}: the same name for their results; rename one, or give it in a "
-            f"call of its own with another --out ({len(twice)} name(s) that occur twice)"
+        try:
+            files = images_in(path) if os.path.isdir(path) else [path]
+        except InputError as error:
+            refused.append(Refusal(path, printable(error)))
+            continue
+        for file in files:
+            found.setdefault((file.stem, _target(file)), file)
+    return list(found.values()), refused
+
+
+def _target(path):
+    """What tells whether two paths lead to the same file."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return os.path.abspath(path)
+    return status.st_dev, status.st_ino
+
+
+def _id_of(file):
+    image_id = check_id(file.stem, str(file))
+    names = map(partial_name, mask_names(image_id))
+    if max(len(os.fsencode(name)) for name in names) > LONGEST_NAME:
+        raise InputError(f"{file}: its name is too long for those of its results")
+    return image_id
+
+
+def _clashes(image_id, files):
+    """A refusal for each of several photographs of one name."""
+    for file in files if len(files) > 1 else ():
+        others = listed(other for other in files if other is not file)
+        line = (
+            f"{file}: its results would have the same name as those of {others}; rename one, or"
+            " give it in a call of its own with another --out"
         )
-    return {image_id: files[0] for image_id, files in found.items()}
+        yield Refusal(file, printable(line), image_id)
 
 
-def refuse_overwriting(outputs, inputs):
-    """Refuse outputs that are one of the inputs, whatever it is called: links count too.
+class Inputs:
+    """Files that are neither written over nor removed, whatever they are called: links count."""
 
-    Raises:
-        InputError: naming the input.
-    """
-    known = {key: path for path in inputs for key in _identities(path)}
-    for output in outputs:
-        hit = next((known[key] for key in _identities(output) if key in known), None)
-        if hit is not None:
-            raise InputError(
-                f"{output} would be written over the input {hit}; choose another folder for --out"
-            )
+    def __init__(self, paths):
+        self._known = {key: path for path in paths for key in _identities(path)}
+
+    def met_by(self, path):
+        """The input that a path is or leads to, or None."""
+        return next((self._known[key] for key in _identities(path) if key in self._known), None)
+
+    def refuse_overwriting(self, outputs):
+        """Raise InputError if one of the outputs is an input, naming both."""
+        for output in outputs:
+            hit = self.met_by(output)
+            if hit is not None:
+                raise InputError(
+                    f"{output} would be written over the input {hit}; choose another folder for"
+                    " --out"
+                )
+
+    def remove_results(self, folder, image_id):
+        """Remove mask and overlay of an image that an earlier run left, unless they are inputs.
+
+        Raises:
+            InputError: such a file cannot be removed.
+        """
+        for path in (Path(folder) / name for name in mask_names(image_id)):
+            if not path.is_dir() and self.met_by(path) is None:
+                try:
+                    path.unlink(missing_ok=True)
+                except OSError as error:
+                    raise InputError(
+                        f"{path}, of an earlier run, cannot be removed ({error.strerror or error})"
+                    ) from error
 
 
 def _identities(path):

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from wsss.errors import InputError
+from wsss.errors import InputError, printable
 from wsss.files import atomic_path
 from wsss.images import image_size
 from wsss.palette import palette_png, voc_palette
@@ -214,4 +214,4 @@ def _problem_of_values(values, colours):
 
 def _shown(name):
     """Names come from outside: one line, and no end of it."""
-    return "".join(c if c.isprintable() else "?" for c in str(name)[:LONGEST_SHOWN])
+    return printable(str(name)[:LONGEST_SHOWN])

@@ -235,7 +235,7 @@ def check_id(image_id, where):
     if unsafe:
         raise InputError(
             f"{where}: {image_id[:LONGEST_ID]!r} cannot be an image id (1 to {LONGEST_ID}"
-            " characters, no separators, no '..', no leading '.', no control characters)"
+            " printable characters, no separators, no '..', no leading '.', no blanks at the ends)"
         )
     return image_id
 
