@@ -23,6 +23,14 @@ def real_data():
     return REAL_DATA
 
 
+@pytest.fixture(params=["a file", "below a file", "below /proc"])
+def no_folder(request, tmp_path):
+    """A path where no folder can be made, not even by root."""
+    (tmp_path / "file").touch()
+    places = {"a file": tmp_path / "file", "below a file": tmp_path / "file/a/b"}
+    return places.get(request.param, Path("/proc/none/of/these"))
+
+
 class TinyBackbone(nn.Module):
     """Eight channels at stride 8, with dropout and fixed norms as the real ones have."""
 

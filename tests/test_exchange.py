@@ -11,7 +11,13 @@ from PIL import Image
 from test_workflow import ALL_LABELS, CLASSIFIER, DEMO, END, RUN, imported_by, stage_jobs
 from torch.nn import functional as F
 
-from workflow_scripts import export_cams, export_pseudo_labels, import_cams, make_pseudo_labels
+from workflow_scripts import (
+    command,
+    export_cams,
+    export_pseudo_labels,
+    import_cams,
+    make_pseudo_labels,
+)
 from workflow_scripts.import_closure import files_of_module
 from wsss.artifacts import ArtifactReader, ArtifactWriter
 from wsss.datasets.index import DatasetIndex, ImageRecord, write_dataset
@@ -146,6 +152,22 @@ def test_what_cannot_be_exported_is_refused(cams, labels, index, tmp_path):
     with pytest.raises(SystemExit):
         run(export_pseudo_labels, labels, *out, "--saliency", tmp_path / "own/../out")
     assert not (tmp_path / "out").exists()
+
+
+def test_an_out_that_cannot_be_made_is_one_line(cams, labels, tmp_path, no_folder, capsys):
+    calls = [
+        (export_cams, cams, "--format", "psa", "--out", no_folder),
+        (export_cams, cams, "--format", "irn", "--out", no_folder, "--threads", 2),
+        (export_pseudo_labels, labels, "--out", no_folder),
+        (export_pseudo_labels, labels, "--out", tmp_path / "out", "--saliency", no_folder),
+    ]
+    for module, *words in calls:
+        with pytest.raises(SystemExit) as ended:
+            command.run(module.main, list(map(str, words)))
+        said = capsys.readouterr().err
+        assert ended.value.code == 1 and "Traceback" not in said
+        (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
+        assert line.startswith(f"error: {no_folder}: the folder cannot be made (")
 
 
 def import_folder(folder, tmp_path, pattern="{image_id}.npy", normalise="auto"):

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from wsss.files import atomic_path, sha256_of
+from wsss.errors import InputError
+from wsss.files import atomic_path, make_folder, sha256_of
 
 WRITER = """
 import sys, time
@@ -43,6 +44,22 @@ def test_leftovers_of_a_killed_process_go_with_the_next_writer(tmp_path):
     with atomic_path(path) as temporary:
         temporary.write_text("again")
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(no_folder):
+    with pytest.raises(InputError) as caught:
+        make_folder(no_folder, "--out")
+    assert str(caught.value).startswith(f"--out {no_folder}: the folder cannot be made (")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InputError) as caught, atomic_path(no_folder / "a.txt"):
+        pytest.fail("there is nowhere to write to")
+    assert str(caught.value).startswith(f"{no_folder}: the folder cannot be made (")
+
+
+def test_a_folder_is_made_with_those_around_it(tmp_path):
+    for _ in range(2):  # also where it is there
+        make_folder(tmp_path / "a/b")
+        assert (tmp_path / "a/b").is_dir()
 
 
 def test_digest_is_that_of_the_content(tmp_path):

@@ -132,6 +132,12 @@ def test_sources_are_never_written_over(trees, folder):
     assert names(voc / folder) == before
 
 
+def test_an_out_that_cannot_be_made_is_one_line(trees, no_folder):
+    with pytest.raises(InputError) as caught:
+        convert(*trees, "--out", no_folder)
+    assert str(caught.value).startswith(f"--out {no_folder}: the folder cannot be made (")
+
+
 # --- files that cannot be used
 
 

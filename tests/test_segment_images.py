@@ -283,8 +283,11 @@ def test_folders_without_images_and_names_that_lead_elsewhere(model, photographs
         Image.fromarray(blobs(9, 9)).save(tmp_path / "p" / name)
     assert refused(model, tmp_path / "p", "--out", tmp_path / "out").endswith("(and 1 more)")
     assert not (tmp_path / "out").exists()
-    image = photographs / "grey.png"
-    assert "--out" in refused(model, image, "--out", tmp_path / "text.txt")
+
+
+def test_an_out_that_cannot_be_made_is_one_line(model, photographs, no_folder):
+    message = refused(model, photographs / "grey.png", "--out", no_folder)
+    assert message.startswith(f"--out {no_folder}: the folder cannot be made (")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from pathlib import Path
 from workflow_scripts.command import run
 from wsss.datasets.sbd import MaskMaker, sbd_files, voc_masks
 from wsss.errors import InputError
+from wsss.files import make_folder
 from wsss.parallel import map_images
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ def main(argv=None):
     _check_out(out, args.voc, sbd)
     ids = sorted(sbd.keys() | own.keys())
     todo = [image_id for image_id in ids if args.force or not (out / f"{image_id}.png").exists()]
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out, "--out")
     work = MaskMaker(args.voc, own, sbd, out)
     complaints = [text for text in map_images(work, todo, args.threads, "masks") if text]
     if complaints:

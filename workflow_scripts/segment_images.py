@@ -20,7 +20,7 @@ from workflow_scripts.command import run
 from wsss.crf import SEGMENTATION_CRF
 from wsss.devices import PRECISIONS, prepare_device
 from wsss.errors import InputError, printable
-from wsss.files import remove_leftovers
+from wsss.files import make_folder, remove_leftovers
 from wsss.images import read_image
 from wsss.mask_files import mask_names, write_class_table, write_mask_files, write_mask_table
 from wsss.photographs import Inputs, find_photographs
@@ -84,7 +84,7 @@ def main(argv=None):
     names = [*TABLES, *(name for image_id in photographs for name in mask_names(image_id))]
     inputs.refuse_overwriting(folder / name for name in names)
     segmenter = segmenter_of(args)
-    make_folder(folder)
+    make_folder(folder, "--out")
     remove_leftovers(folder)
     write_class_table(folder / "classes.csv", segmenter.classes)
     for each in refused:
@@ -110,14 +110,6 @@ def segmenter_of(args):
         long_side="trained" if args.long_side is None else args.long_side or None,
         precision=args.precision,
     )
-
-
-def make_folder(folder):
-    """Make the folder for the results, if it is not there."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--out {folder}: cannot be made ({error.strerror or error})") from error
 
 
 def segment_all(segmenter, photographs, folder, alpha):

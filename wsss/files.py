@@ -36,11 +36,11 @@ def atomic_path(path, tidy=True):
     file among very many takes longer than writing it. `remove_leftovers` does it for all at once.
 
     Raises:
-        InputError: the disk is full, or may not be written.
+        InputError: the disk is full, or may not be written, or the folder cannot be made.
     """
     path = Path(path)
     with _write_problems(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         if tidy:
             pattern = f".{glob.escape(path.stem)}.{socket.gethostname()}-*.partial{path.suffix}"
             _remove_dead(path.parent.glob(pattern))
@@ -51,6 +51,21 @@ def atomic_path(path, tidy=True):
         finally:
             with suppress(PermissionError):
                 temporary.unlink(missing_ok=True)
+
+
+def make_folder(folder, key=None):
+    """Make a folder, and those around it, where they are not there.
+
+    Raises:
+        InputError: it cannot be made, as where a file is in the way; `key` is what named it.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        place = f"{key} {folder}" if key else folder
+        remedy = REMEDIES.get(error.errno, "name another folder")
+        reason = error.strerror or error
+        raise InputError(f"{place}: the folder cannot be made ({reason}): {remedy}") from error
 
 
 def partial_name(path):
