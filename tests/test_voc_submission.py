@@ -87,9 +87,10 @@ def make(tmp_path, photographs):
 def check(tmp_path, photographs, capsys):
     """A function that runs the checker; returns the exit status and the lines."""
 
-    def check(archive):
+    def check(archive, any_count=True):
         capsys.readouterr()
         words = [archive, "--list", tmp_path / "test.txt", "--images", photographs]
+        words += ["--any-count"] if any_count else []
         status = check_voc_submission.main(list(map(str, words)))
         return status, capsys.readouterr().out.splitlines()
 
@@ -198,6 +199,36 @@ def test_archives_of_other_tools_pass(tmp_path, check, options):
     assert status == 0 and lines[0].startswith("ok: 3 masks"), lines
 
 
+def test_an_archive_of_a_folder_named_by_a_dot_passes(tmp_path, check):
+    """As `tar czf a.tgz ./results` and `tar czf a.tgz .` write it."""
+    members = {f"./{name}": content for name, content in good_members().items()}
+    folders = ["./", "./results", "./results/VOC2012", f"./{FOLDER}"]
+    for some in (folders, folders[1:]):
+        status, lines = check(pack(tmp_path / "a.tgz", members, folders=some))
+        assert status == 0 and lines[0].startswith("ok: 3 masks"), lines
+
+
+def test_a_mask_with_a_comment_passes(tmp_path, check):
+    members = good_members() | {A: with_text(WHOLE)}
+    assert check(pack(tmp_path / "a.tgz", members))[0] == 0
+
+
+def test_a_list_of_another_length_is_a_problem_of_its_own(make, check, tmp_path):
+    line = (
+        f"3 images in {tmp_path / 'test.txt'} (VOC 2012's test list has 1456): give that one, or"
+        " --any-count"
+    )
+    assert check(make(), any_count=False) == (1, [line])
+    bad = pack(tmp_path / "a.tgz", good_members() | {A: b""})
+    assert check(bad, any_count=False) == (1, [DAMAGED, line])
+    assert check(bad) == (1, [DAMAGED])
+
+
+def test_the_list_of_the_server_needs_no_flag(check, make, monkeypatch):
+    monkeypatch.setattr(check_voc_submission, "TEST_IMAGES", 3)
+    assert check(make(), any_count=False) == (0, ["ok: 3 masks"])
+
+
 A, B, C = (f"{FOLDER}/{image_id}.png" for image_id in IDS)
 COLOURS = voc_palette()
 OTHER_COLOURS = COLOURS.copy()
@@ -217,6 +248,15 @@ def huge_png(width, height):
     return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
 
 
+def with_text(png, spoilt=False):
+    """The PNG with a comment, whose checksum may be wrong, before its end."""
+    text = png_chunk(b"tEXt", b"Software\0other")
+    return png[:-12] + (text[:-1] + bytes([text[-1] ^ 1]) if spoilt else text) + IEND
+
+
+WHOLE = palette_png(label_of(IDS[0]))
+IEND = png_chunk(b"IEND", b"")
+DAMAGED = "1 masks that are no PNG, or damaged: 2008_000006.png"
 # Members to change (None to leave out), members to add, and the line that is said.
 TAMPERED = {
     "missing": ({A: None, C: None}, [], "2 of 3 masks missing: 2008_000006, 2008_000012"),
@@ -279,6 +319,19 @@ TAMPERED = {
         {A: palette_png(label_of(IDS[0]))[:-80]},
         [],
         "1 masks that are no PNG, or damaged: 2008_000006.png",
+    ),
+    "cut behind its pixels": ({A: WHOLE[:-12]}, [], DAMAGED),  # IEND is 12 bytes
+    "cut before the last checksum": ({A: WHOLE[:-16]}, [], DAMAGED),
+    "cut in its end": ({A: WHOLE[:-1]}, [], DAMAGED),
+    "checksum of its pixels": ({A: WHOLE[:-13] + bytes([WHOLE[-13] ^ 1]) + IEND}, [], DAMAGED),
+    "checksum of its end": ({A: WHOLE[:-1] + bytes([WHOLE[-1] ^ 1])}, [], DAMAGED),
+    "checksum of a text": ({A: with_text(WHOLE, spoilt=True)}, [], DAMAGED),
+    "more after its end": ({A: WHOLE + b"x"}, [], DAMAGED),
+    "two ends": ({A: WHOLE + IEND}, [], DAMAGED),
+    "twice in two ways": (
+        {f"./{A}": palette_png(label_of(IDS[0]))},
+        [],
+        f"1 masks that are there already: ./{A}",
     ),
     "grey": (
         {A: png_of(IDS[0], "L")},
@@ -597,6 +650,7 @@ def test_a_real_run_ends_in_an_archive_that_passes(mini_voc, tmp_path, capsys):
     archive = workspace.folder / "results/mini/submission/auxsegnet_seed0_stage0.tar.gz"
     photographs = mini_voc / "VOCdevkit/VOC2012/JPEGImages"
     words = [archive, "--list", mini_voc / "lists/test.txt", "--images", photographs]
+    words.append("--any-count")
     assert check_voc_submission.main(list(map(str, words))) == 0
     assert capsys.readouterr().out.startswith("ok: 3 masks")
     table = (workspace.folder / pseudo).read_text()

@@ -1,6 +1,8 @@
 """Would VOC's evaluation server take an archive? One line per kind of problem, or `ok`.
 
 python -m workflow_scripts.check_voc_submission ARCHIVE --list TEST_LIST --images JPEGImages
+
+Another list than VOC 2012's 1,456 ids is a problem too, but for --any-count.
 """
 
 import argparse
@@ -20,12 +22,15 @@ def main(argv=None):
     made.add_argument("archive", type=Path, metavar="ARCHIVE", help="a .tar.gz")
     made.add_argument("--list", required=True, metavar="TEST_LIST", help="ids that it must hold")
     made.add_argument("--images", required=True, type=Path, help="the folder of the photographs")
+    made.add_argument("--any-count", action="store_true", help="allow a list of another length")
     args = made.parse_args(argv)
     if not args.archive.is_file():
         raise InputError(f"{args.archive}: no such file")
     ids = _ids(args.list)
     problems = check_submission(args.archive, photograph_sizes(ids, args.images))
     note = "" if len(ids) == TEST_IMAGES else f" (VOC 2012's test list has {TEST_IMAGES})"
+    if note and not args.any_count:
+        problems.append(f"{len(ids)} images in {args.list}{note}: give that one, or --any-count")
     for line in problems or [f"ok: {len(ids)} masks{note}"]:
         print(line)
     return 1 if problems else 0

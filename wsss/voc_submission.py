@@ -6,8 +6,10 @@ with VOC's palette and the values 0..20 for each test image (comp6: trained on o
 
 import gzip
 import io
+import struct
 import tarfile
 import warnings
+import zlib
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -24,6 +26,7 @@ FOLDERS = {str(path) for path in (FOLDER, *FOLDER.parents)}
 TEST_IMAGES = 1456  # of VOC 2012's segmentation task
 CLASSES = 20  # without background
 SPARE_BYTES = 65536  # of a member beyond one byte a pixel, for headers and chunks
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 SHOWN = 3  # offenders named per kind of problem
 LONGEST_SHOWN = 200  # characters of a name in a message
 
@@ -170,11 +173,12 @@ class _Check:
             return "names that are absolute or hold .."
         if member.issym() or member.islnk():
             return "links"
+        written = member.name.removeprefix("./")  # as `tar czf x.tgz ./results` writes it
         if member.isdir():
-            return None if member.name in FOLDERS else f"folders outside of {FOLDER}"
+            return None if written in FOLDERS else f"folders outside of {FOLDER}"
         if not member.isreg() or member.issparse():  # a sparse file unpacks to any size
             return "members that are no plain files"
-        if member.name != str(FOLDER / name.name) or name.suffix != ".png":
+        if written != str(FOLDER / name.name) or name.suffix != ".png":
             return f"files that are not {FOLDER}/<image id>.png"
         if name.stem not in self.sizes:
             return "masks of images that are not in the list"
@@ -184,6 +188,7 @@ class _Check:
 def _problem_of_mask(content, size):
     """The kind of problem of a PNG and what to add to its name; None if there is none."""
     try:
+        _check_chunks(content)
         with _opened(content) as image:
             if image.size != size:
                 sides = "{}x{}, its photograph {}x{}".format(*image.size, *size)
@@ -194,6 +199,24 @@ def _problem_of_mask(content, size):
             return _problem_of_values(np.asarray(image), image.getpalette())
     except Exception:  # a damaged file can raise nearly anything
         return "masks that are no PNG, or damaged", ""
+
+
+def _check_chunks(content):
+    """Raise an error where a PNG is cut off or damaged, or goes on after its end.
+
+    Pillow decodes a file without its end as soon as all pixels are there; libpng may not.
+    """
+    view, place, kind = memoryview(content), len(PNG_SIGNATURE), None
+    if view[:place] != PNG_SIGNATURE:
+        raise ValueError("no PNG")
+    while kind != b"IEND":
+        length, kind = struct.unpack_from(">I4s", view, place)
+        end = place + 8 + length
+        if struct.unpack_from(">I", view, end)[0] != zlib.crc32(view[place + 4 : end]):
+            raise ValueError(f"chunk {kind} is damaged")
+        place = end + 4
+    if place != len(view):
+        raise ValueError("data after the end")
 
 
 def _opened(content):
