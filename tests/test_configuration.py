@@ -517,6 +517,7 @@ VOC2012 = {
     "dataset.voc.counts.train": 10582,
     "dataset.voc.counts.val": 1449,
     "dataset.voc.counts.test": 1456,
+    "dataset.voc.counts.scored": 1464,
     "recipe": "paper",
     "stages": 5,
     "seeds": [0],

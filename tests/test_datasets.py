@@ -385,6 +385,38 @@ def test_a_list_of_another_length_is_refused(voc, tmp_path):
     assert len(whole_index(voc).records) == 5
 
 
+def test_a_list_of_scored_images_of_another_length_is_refused(voc, tmp_path):
+    voc["voc"]["counts"] = {"train": 3, "val": 2, "test": 1, "scored": 1}
+    assert len(build_index(without_test_images(voc)).records) == 5
+    voc["voc"]["counts"]["scored"] = 1464
+    file = tmp_path / DEVKIT / "ImageSets/Segmentation/train.txt"
+    with pytest.raises(InputError) as caught:
+        build_index(without_test_images(voc))
+    assert str(caught.value) == (
+        f"dataset.voc.scored_list: {file} names 1 images, but dataset.voc.counts.scored is 1464:"
+        " name the right list, or set the count to null"
+    )
+    voc["voc"]["scored_list"] = None  # then nothing is counted
+    assert build_index(voc)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("\n", "no image"), ("d\ne\nf\n", "no image of dataset.voc.train_list")],
+)
+def test_a_list_that_scores_no_training_image_is_refused(voc, tmp_path, text, found):
+    file = tmp_path / DEVKIT / "ImageSets/Segmentation/train.txt"
+    file.write_text(text)
+    with pytest.raises(InputError) as caught:
+        build_index(voc)
+    assert str(caught.value) == (
+        f"dataset.voc.scored_list: {file} names {found}: name a list of training images, or set"
+        " null to score all that have a mask"
+    )
+    file.write_text("b\nd\n")  # some will do, as where only a part is trained on
+    assert {r.image_id for r in build_index(voc).records if r.scored} == {"b", "d", "e"}
+
+
 def test_an_image_to_predict_that_is_trained_on_is_refused(voc, tmp_path):
     (tmp_path / DEVKIT / "ImageSets/Segmentation/test.txt").write_text("f\na\n")
     with pytest.raises(InputError, match="image listed twice, in one split or in two: a"):

@@ -51,7 +51,8 @@ def build(settings, root):
     """Index the images to train and to validate on, as section `dataset` describes them.
 
     Masks come from the folder `voc.masks`, whatever path a list may add to an id. A train image
-    is scored if `voc.scored_list` holds it or, without that list, if it has a mask.
+    is scored if `voc.scored_list` holds it or, without that list, if it has a mask; a list that
+    names none of them is refused.
     Lists lie below the devkit and the label file below the root, unless their path is absolute;
     $VARIABLES in it are expanded here, so that moved files are no other setting. A list names as
     many images as `voc.counts` says, or any number where that is None.
@@ -64,7 +65,7 @@ def build(settings, root):
         raise InputError("dataset.voc.train_list names no image")
     labels = _labels(root, devkit, voc["labels"], ids)
     _check_labels(ids, labels, subset=set(classes) != set(CLASSES), where=voc["labels"])
-    scored = set(_listed_ids(devkit, voc, "scored_list")) if voc.get("scored_list") else None
+    scored = _scored_ids(devkit, voc, ids["train"])
     records = []
     for split, split_ids in ids.items():
         for image_id in split_ids:
@@ -126,6 +127,20 @@ def _listed_ids(devkit, voc, key):
         raise InputError(
             f"dataset.voc.{key}: {path} names {len(ids)} images, but dataset.voc.counts.{split} is"
             f" {expected}: name the right list, or set the count to null"
+        )
+    return ids
+
+
+def _scored_ids(devkit, voc, train_ids):
+    """The set of training ids that are scored; None where that list is not set."""
+    if not voc.get("scored_list"):
+        return None
+    ids = set(_listed_ids(devkit, voc, "scored_list"))
+    if ids.isdisjoint(train_ids):
+        found = "no image of dataset.voc.train_list" if ids else "no image"
+        raise InputError(
+            f"dataset.voc.scored_list: {_list_file(devkit, voc, 'scored_list')} names {found}: name"
+            " a list of training images, or set null to score all that have a mask"
         )
     return ids
 
