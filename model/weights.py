@@ -6,6 +6,7 @@ the ImageNet weights of ResNet38 (MXNet `.params`) and of EfficientNet-Lite0 (na
 backbone's parameters at the top level; here they are under `backbone.`.
 """
 
+import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -174,14 +175,23 @@ def read_state(path):
         raise ValueError(
             f"{path}: not a state dict: {_listed(other)} is no tensor; choose a file of weights"
         )
-    state = {
-        str(name).removeprefix("module."): value
-        for name, value in content.items()
-        if not str(name).endswith(COUNTER)
-    }
-    if any(name in state for name in SEAM_ONLY) and "fc8.weight" in state:
+    state = _unwrapped(content, path)
+    classifier = state.get("fc8.weight")
+    if any(name in state for name in SEAM_ONLY) and classifier is not None and classifier.dim():
         # SEAM classifies the background too, as its first class.
-        state["fc8.weight"] = state["fc8.weight"][1:]
+        state["fc8.weight"] = classifier[1:]
+    return state
+
+
+def _unwrapped(content, path):
+    """Names without the `module.` of `DataParallel`, and without counters of batches."""
+    state = {}
+    for name, value in content.items():
+        bare = str(name).removeprefix("module.")
+        if bare in state:
+            raise ValueError(f"{path}: {bare} is there twice, once with module.; keep one")
+        if not bare.endswith(COUNTER):
+            state[bare] = value
     return state
 
 
@@ -192,6 +202,8 @@ def _torch_state(path):
         raise
     except Exception as error:  # damaged files raise almost anything
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+        if isinstance(error, pickle.UnpicklingError):  # of many lines, and none for a user
+            reason = "a file of another kind, or with more in it than weights"
         raise ValueError(
             f"{path}: not a readable PyTorch weight file: {reason}; fetch it again"
         ) from error
@@ -283,6 +295,7 @@ def _check_values(found, path):
         name
         for name, value in found.items()
         if value.layout != torch.strided
+        or value.is_meta
         or not value.is_floating_point()
         or not torch.isfinite(value.float()).all()
     ]

@@ -47,6 +47,8 @@ def test_refine_takes_one_image_and_row_blocks():
         refined = refine(cams, affinity)
         np.testing.assert_allclose(refined.detach(), expected, rtol=1e-5)
         torch.testing.assert_close(refine(cams[None], affinity), refined[None])
+        np.testing.assert_array_equal(refine(cams.numpy(), affinity), refined.detach())
+    np.testing.assert_array_equal(refine(cams.numpy(), matrix[0].numpy()), refine(cams, matrix[0]))
 
 
 def test_resize_leaves_a_map_of_that_size_alone():

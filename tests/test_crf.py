@@ -148,6 +148,12 @@ def iou(found, truth):
     return (found & truth).sum() / (found | truth).sum()
 
 
+def test_a_saliency_that_rounding_put_above_1_is_1():
+    above = np.nextafter(np.float32(1), np.float32(2))
+    unary = saliency_unary(np.array([[above, -1e-7]]))
+    np.testing.assert_array_equal(unary, saliency_unary(np.array([[1.0, 0.0]])))
+
+
 def test_saliency_crf_gives_the_foreground_and_cleans_it():
     image, truth, noisy = noisy_photograph()
     assert iou(noisy > 0.5, truth) < 0.7

@@ -124,6 +124,11 @@ def test_negative_values_are_refused():
         ConfusionMatrix(CLASSES).update(np.array([[0, 0]]), np.array([[-1, 3]]))
 
 
+def test_values_that_are_no_whole_numbers_are_refused():
+    with pytest.raises(InputError, match=r"prediction is float64, .*: give whole numbers"):
+        ConfusionMatrix(2).update(np.array([1.7]), np.array([1]))
+
+
 def test_shapes_that_differ_are_refused():
     with pytest.raises(InputError, match=r"prediction is \(2, 3\), ground truth \(3, 2\)"):
         ConfusionMatrix(1).update(np.zeros((2, 3), np.uint8), np.zeros((3, 2), np.uint8))

@@ -312,6 +312,7 @@ def test_refuses_a_classifier_of_another_width(network, published, save):
         torch.full((4, 3, 3, 3), 1e300, dtype=torch.float64),
         torch.ones(4, 3, 3, 3, dtype=torch.int64),
         torch.ones(4, 3, 3, 3).to_sparse(),
+        torch.ones(4, 3, 3, 3, device="meta"),
     ],
 )
 def test_refuses_values_that_are_no_weights(network, published, save, value):
@@ -323,6 +324,13 @@ def test_refuses_values_that_are_no_weights(network, published, save, value):
 def test_refuses_the_same_weight_twice(network, published, save):
     path = save(published | {"backbone.conv1a.weight": published["conv1a.weight"]})
     assert is_line(refusal(network(), path), path, "twice")
+    path = save(published | {"module.conv1a.weight": published["conv1a.weight"]})
+    assert is_line(refusal(network(), path), path, "conv1a.weight is there twice")
+
+
+def test_refuses_a_classifier_of_seam_that_is_none(network, published, save):
+    path = save(published | {"f9.weight": torch.ones(2), "fc8.weight": torch.tensor(1.0)})
+    assert is_line(refusal(network(), path), path, "fc8.weight is () in the file")
 
 
 @pytest.mark.parametrize(
@@ -340,7 +348,7 @@ class Payload:
 
 def test_refuses_code(network, save, capsys):
     path = save({"conv1a.weight": Payload()})
-    assert is_line(refusal(network(), path), path, "not a readable PyTorch weight file")
+    assert is_line(refusal(network(), path), path, "a file of another kind, or with more in it")
     assert "executed" not in capsys.readouterr().out
 
 

@@ -3,6 +3,7 @@
 A network seen from here maps normalised images (B, 3, H, W) to an `AuxSegNetOutput`.
 """
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -29,8 +30,12 @@ def refine(cams, affinity):
             the rows in blocks.
 
     Returns:
-        As `cams`.
+        As `cams`; arrays of NumPy are taken, too, and give one.
     """
+    if isinstance(cams, np.ndarray):
+        return refine(torch.from_numpy(cams), affinity).detach().numpy()
+    if isinstance(affinity, np.ndarray):
+        affinity = torch.from_numpy(affinity)
     if isinstance(affinity, torch.Tensor) and affinity.dim() == 2:
         affinity = affinity[None]
     if cams.dim() == 3:

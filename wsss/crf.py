@@ -76,12 +76,12 @@ def saliency_unary(saliency):
     in the denominator softens confident pixels.
 
     Args:
-        saliency: (H, W), probability of the foreground.
+        saliency: (H, W), probability of the foreground; what rounding put beyond 0 or 1 is cut off.
 
     Returns:
         float32 (2, H, W).
     """
-    saliency = np.asarray(saliency, np.float32)
+    saliency = np.clip(np.asarray(saliency, np.float32), 0.0, 1.0)
     probability = np.stack([1.0 - saliency, saliency])
     sigmoid = 1.0 / (1.0 + np.exp(-probability))
     return -np.log(probability + 1e-8) / (1.05 * sigmoid)

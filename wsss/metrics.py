@@ -38,11 +38,15 @@ class ConfusionMatrix:
         Integer arrays of one shape with values 0..C and 255; a target of 255 does not count.
 
         Raises:
-            InputError: shapes differ or a value is out of range.
+            InputError: shapes differ, values are no whole numbers, or one is out of range.
         """
         prediction, target = np.asarray(prediction), np.asarray(target)
         if prediction.shape != target.shape:
             raise InputError(f"prediction is {prediction.shape}, ground truth {target.shape}")
+        if not all(np.issubdtype(array.dtype, np.integer) for array in (prediction, target)):
+            raise InputError(
+                f"prediction is {prediction.dtype}, ground truth {target.dtype}: give whole numbers"
+            )
         known = target != IGNORE
         target = target[known].astype(np.int64)
         prediction = prediction[known].astype(np.int64)
