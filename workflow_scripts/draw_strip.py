@@ -102,11 +102,16 @@ def choose(index, split, readers, count, ids):
     return (fresh + rest)[:count]
 
 
+def worth_showing(columns, records):
+    """The columns without the ground truth, where none of the records has any."""
+    if any(record.mask for record in records):
+        return columns
+    return [column for column in columns if column.title != TRUTH]
+
+
 def block(index, headline, records, columns, tile_width):
     """A row of tiles per record below a headline; returns the picture and the class ids in it."""
     rows, seen = [], set()
-    if not any(record.mask for record in records):
-        columns = [column for column in columns if column.title != TRUTH]
     for number, record in enumerate(records):
         image = index.read_image(record)
         box = (round(HIGHEST_TILE * tile_width), tile_width)
@@ -170,7 +175,11 @@ def draw_blocks(args, index):
             prediction_columns(index, plain, crf) if plain or crf else [],
         ),
     ]
-    blocks = [(headline, rows, columns) for headline, rows, columns in blocks if rows and columns]
+    blocks = [
+        (headline, rows, worth_showing(columns, rows))
+        for headline, rows, columns in blocks
+        if rows and columns
+    ]
     if not blocks:
         raise InputError("nothing to draw: no image is in all of the files given")
     tile_width = drawing.panel_tile_width(max(len(b[2]) for b in blocks) + 1, WIDTH)
