@@ -168,11 +168,11 @@ def test_the_night_ends_with_the_same_results(night, finished):
 def stopped(cluster, finished, configuration, tmp_path_factory):
     """A training long enough to be stopped in the middle, cancelled after a while; then the end."""
     workspace = finished.copy(tmp_path_factory.mktemp("stopped") / "clone")
-    stage = configuration["stage"] | {"epochs": 1200}
+    stage = configuration["stage"] | {"epochs": 400}
     workspace.configure(configuration | {"stages": 1, "stage": stage})
     with workspace.start(*HEAD) as head:
         training = head.job(TRAINING)
-        head.until(lambda: training.cpu_times().user > 15, "the training to be under way")
+        head.until(lambda: training.cpu_times().user > 10, "the training to be under way")
         cluster.run("scancel", trainings(cluster, workspace)[0]["JobId"])
         assert head.wait() == 0, head.said()[-5000:]
     return workspace
@@ -182,10 +182,10 @@ def test_a_stopped_training_saves_its_state_and_the_next_try_continues(cluster, 
     first, second = trainings(cluster, stopped)
     assert (first["JobState"], second["JobState"]) == ("CANCELLED", "COMPLETED")
     (log,) = stopped.folder.glob(f"results/logs/slurm/**/{first['JobId']}.log")
-    saved = re.search(r"stopped by SIGTERM after step (\d+) of 2400; its state is saved", read(log))
+    saved = re.search(r"stopped by SIGTERM after step (\d+) of 800; its state is saved", read(log))
     log = stopped.folder / "results/logs/demo/auxsegnet/seed0/stage0/train.log"
     continued = re.search(r"continuing an interrupted run at step (\d+)", read(log))
-    assert saved[1] == continued[1] and 0 < int(saved[1]) < 2400
+    assert saved[1] == continued[1] and 0 < int(saved[1]) < 800
 
 
 def read(path):
