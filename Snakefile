@@ -10,6 +10,10 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
+# Before Snakemake reads it, which answers values that YAML cannot make with a traceback.
+include: "rules/config_file.smk"
+
+
 configfile: "config.yaml"
 
 

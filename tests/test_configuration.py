@@ -401,7 +401,29 @@ def test_what_is_written_right_is_accepted():
         ("- a\n- b\n", r"must hold key: value lines"),
         ("stage: [1,\n", r"file.yaml, line \d"),
         ("a: !!python/object/apply:os.getcwd []\n", r"could not determine a constructor"),
+        # What PyYAML itself answers with errors of seven kinds.
+        ("a: 1\nname: 2020-99-99\n", r"line 2: '2020-99-99' cannot be read as timestamp \(month"),
+        ("a: 0x_\n", r"line 1: '0x_' cannot be read as int"),
+        ("a: 0b_\n", r"line 1: '0b_' cannot be read as int"),
+        ("a: !!int abc\n", r"line 1: 'abc' cannot be read as int .*put text in quotes"),
+        ("a: !!float abc\n", r"line 1: 'abc' cannot be read as float"),
+        ("a: !!bool maybe\n", r"line 1: 'maybe' cannot be read as bool; correct it"),
+        ("a: !!timestamp abc\n", r"line 1: 'abc' cannot be read as timestamp; correct it"),
+        ("a: !!map abc\n", r"line 1: expected a mapping"),
+        ('\na: "\\UFFFFFFFF"\n', r"line 2: is not YAML"),
+        (f"a: {'1' * 5000}\n", r"line 1: '1{40}' cannot be read as int"),
+        (f"a: 0x{'f' * 5000}\n", r"a: a number of too many digits"),
+        (f"a: {'[' * 3000}{']' * 3000}\n", r"line 1: sections or lists are nested more than 20"),
+        (f"a: {'[' * 30}{']' * 30}\n", r"a: sections or lists are nested more than 20 deep"),
+        ("a: {b: &c [*c]}\n", r"a\.b: sections or lists .* one holds itself"),
+        ("a: &c {b: *c}\n", r"a\.b\.b\.b: sections or lists .* one holds itself"),
+        (
+            "a0: &a0 [1, 2]\n"
+            + "".join(f"a{i}: &a{i} [{f'*a{i - 1},' * 9}]\n" for i in range(1, 10)),
+            r"more than 100,000 values",
+        ),
     ],
+    ids=lambda text: text[:40],
 )
 def test_files_that_are_refused(tmp_path, text, message):
     path = tmp_path / "file.yaml"
@@ -409,6 +431,23 @@ def test_files_that_are_refused(tmp_path, text, message):
     with pytest.raises(InputError, match=message) as caught:
         load([path])
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [10**400, -(16**5000)], ids=["long", "not to be shown"])
+def test_numbers_that_no_float_holds_are_refused_wherever_they_are(number):
+    for change in ({"seeds": [0, number]}, {"x": {number: 1}}, {number: 1}):
+        with pytest.raises(InputError, match=r": a number of too many digits"):
+            resolve({**MINIMAL, **change})
+
+
+def test_values_that_hold_themselves_are_refused_from_a_command_line_too():
+    seeds = []
+    seeds.append(seeds)
+    network = {}
+    network["branches"] = network
+    for key, value in {"seeds": seeds, "network": network}.items():
+        with pytest.raises(InputError, match=rf"^{key}.*holds itself"):
+            resolve({**MINIMAL, key: value})
 
 
 def test_missing_and_binary_files_are_refused(tmp_path):

@@ -154,6 +154,7 @@ def test_keep_final_removes_maps_only(fresh):
         ("stage: {learning_rte: 0.1}", "stage.learning_rte: unknown key (did you mean"),
         ("stages: 2\nstages: 3", "line 2: the key 'stages' stands twice"),
         ("dataset: {format: voc, root: $VOC_ROOT}", "VOC_ROOT is not set"),
+        ("seeds: &a [*a]", "wrong.yaml: seeds: sections or lists are nested more than 20 deep"),
     ],
 )
 def test_a_wrong_configuration_is_one_line(fresh, tmp_path, text, message):
@@ -163,6 +164,16 @@ def test_a_wrong_configuration_is_one_line(fresh, tmp_path, text, message):
     lines = [line for line in said.splitlines() if "is extended by additional config" not in line]
     assert len(lines) == 1 and lines[0].startswith("error: configuration: ")
     assert message in lines[0]
+
+
+def test_a_value_that_yaml_cannot_make_in_config_yaml_is_one_line(fresh, tmp_path):
+    """Snakemake shows a traceback for it; the Snakefile looks at the file before."""
+    workspace = fresh.copy(tmp_path / "copy")
+    config = workspace.folder / "config.yaml"
+    config.write_text(config.read_text() + "seeds: !!int abc\n")
+    status, said = workspace.snakemake("-n")
+    assert status != 0 and "Traceback" not in said
+    assert re.fullmatch(r"error: configuration: config.yaml, line \d+: 'abc' cannot .*\n", said)
 
 
 # --- the code that a rule lists

@@ -14,7 +14,8 @@ from pathlib import Path
 import yaml
 from jsonschema import Draft202012Validator, validators
 
-from wsss.errors import InputError, listed
+from wsss.errors import InputError, listed, printable
+from wsss.yaml_files import read_yaml, refuse_tangles
 
 CONFIG_FOLDER = Path(__file__).resolve().parents[1] / "config"
 VARIANT_SECTIONS = (
@@ -66,6 +67,7 @@ def resolve(user):
     Raises:
         InputError: one line that names the dotted keys that are wrong, and the remedy.
     """
+    refuse_tangles(user)
     schema = read_schema()
     defaults = schema_defaults(schema)
     if "variants" in user:  # a list of variants replaces the default one
@@ -116,46 +118,6 @@ def _copy(value):
 
 
 # --- files -------------------------------------------------------------------------------------
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """A safe YAML loader that refuses a key standing twice in a mapping."""
-
-    def construct_mapping(self, node, deep=False):
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"the key {key.value!r} stands twice", key.start_mark
-                    )
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(path):
-    """Read a configuration file as nested dicts; a file of comments only is empty.
-
-    Raises:
-        InputError: the file is missing, not YAML, not a mapping, or has a key twice.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-        content = yaml.load(text, _StrictLoader)  # a subclass of the safe loader
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is not UTF-8 text") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise InputError(f"{path}{place}: {problem}") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: must hold key: value lines, not {type(content).__name__}")
-    return content
 
 
 @cache
@@ -273,13 +235,7 @@ def _refuse_problems(config, prefix=""):
     if problems:
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
         line = "; ".join(prefix + problem for problem in problems[:3]) + more
-        raise InputError(_printable(line))
-
-
-def _printable(text):
-    """Text with control characters escaped: a key may hold line feeds, or steer a terminal."""
-    escaped = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return "".join(escaped)
+        raise InputError(printable(line))
 
 
 def _contradictions(config):

@@ -27,3 +27,9 @@ def listed(items, limit=5):
     items = [str(item) for item in items]
     shown = ", ".join(items[:limit])
     return shown if len(items) <= limit else f"{shown} (and {len(items) - limit} more)"
+
+
+def printable(text):
+    """Text with control characters escaped: a key may hold line feeds, or steer a terminal."""
+    escaped = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(escaped)
