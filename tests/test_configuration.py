@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -87,6 +88,30 @@ def test_every_section_is_closed_and_requires_what_has_no_default():
             if "default" not in part and "properties" not in part
         }
         assert set(section.get("required", [])) == bare
+
+
+def numbers(part, where=""):
+    """(where, schema) of everything in a schema that may be a number."""
+    types = part.get("type", [])
+    if {"integer", "number"} & set([types] if isinstance(types, str) else types):
+        yield where, part
+    for key, inner in part.items():
+        for name, item in enumerate(inner) if isinstance(inner, list) else [("", inner)]:
+            if isinstance(item, dict):
+                yield from numbers(item, f"{where}.{key}{name}")
+
+
+def test_every_number_has_both_limits():
+    found = dict(numbers(read_schema()))
+    assert len(found) > 80
+    free = {where: part for where, part in found.items() if "enum" not in part}
+    unlimited = [
+        where
+        for where, part in free.items()
+        if not {"minimum", "exclusiveMinimum"} & set(part)
+        or not {"maximum", "exclusiveMaximum"} & set(part)
+    ]
+    assert unlimited == []
 
 
 def test_every_key_is_described():
@@ -298,11 +323,15 @@ def test_ablations_of_the_paper_are_accepted(network, stages):
             {"stage": {"batch_size": 8}, "resources": {"train": {"gpu": 3}}},
             "stage.batch_size: 8 images cannot be shared evenly by resources.train.gpu: 3 GPUs",
         ),
+        ({"seeds": [2**32]}, "seeds[0]: must be at most 4000000000, not 4294967296"),
+        ({"classifier": {"batch_size": 10**18}}, "classifier.batch_size: must be at most 4096"),
+        ({"stage": {"head_multiplier": 1e300}}, "stage.head_multiplier: must be at most 10000"),
+        ({"prediction": {"crf": {"gaussian_sxy": 1e-6}}}, "gaussian_sxy: must be at least 0.01"),
         ({"resources": {"infer": {"gpu": 2}}}, "resources.infer.gpu: must be at most 1, not 2"),
         ({"stage": None}, "stage: is an empty section"),
         ({"stage": 5}, "stage: must be a section"),
         ({"stage": {"epochs": None}}, "stage.epochs: has no value; write a whole number"),
-        ({"cam": {"scales": [1.0, -1]}}, "cam.scales[1]: must be above 0, not -1"),
+        ({"cam": {"scales": [1.0, -1]}}, "cam.scales[1]: must be at least 0.1, not -1"),
         ({"cam": {"scales": 1.0}}, "cam.scales: must be a list, not 1.0"),
         ({"cam": {"flip": "yes"}}, "cam.flip: must be true or false, not 'yes'"),
         ({"seeds": [0, 3, 3]}, "seeds: has 3 more than once"),
@@ -386,6 +415,14 @@ def test_a_data_set_needs_no_masks(section):
 def test_patterns_of_saliency_collections_are_accepted(pattern):
     config = resolve(merge(MINIMAL, {"saliency": {"maps": {"pattern": pattern}}}))
     assert config["saliency"]["maps"]["pattern"] == pattern
+
+
+def test_every_stage_has_a_seed_that_numpy_takes():
+    stages, seeds = (read_schema()["properties"][key] for key in ("stages", "seeds"))
+    highest = seeds["items"]["maximum"] + 1000 * stages["maximum"]
+    np.random.RandomState(highest)  # as train_stage adds them
+    with pytest.raises(ValueError, match="Seed must be"):
+        np.random.RandomState(2**32)
 
 
 def test_what_is_written_right_is_accepted():

@@ -1,6 +1,10 @@
 """The dense CRF against mean-field updates written out, and its unaries by hand."""
 
+import itertools
+import json
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pydensecrf.densecrf as densecrf
@@ -8,6 +12,7 @@ import pytest
 from pydensecrf.utils import unary_from_softmax
 
 import wsss.crf
+from wsss.configuration import read_schema
 from wsss.crf import (
     SALIENCY_CRF,
     SEGMENTATION_CRF,
@@ -218,3 +223,38 @@ def test_images_that_do_not_fit_are_refused():
         refine_saliency(np.zeros((4, 5, 3), np.uint8), np.zeros((4, 6), np.float32))
     with pytest.raises(ValueError, match="float64"):
         refine_segmentation(np.zeros((4, 5, 3)), np.zeros((2, 4, 5), np.float32))
+
+
+# In a process of its own: what is to be shown is that it does not crash.
+CORNERS = """
+import json, sys
+import numpy as np
+from wsss.crf import refine_segmentation
+random = np.random.default_rng(0)
+for height, width in ((8, 3000), (60, 90)):
+    image = random.integers(0, 256, (height, width, 3), np.uint8)
+    probabilities = random.dirichlet(np.ones(3), (height, width)).transpose(2, 0, 1)
+    for settings in json.loads(sys.argv[1]):
+        marginals = refine_segmentation(image, probabilities, iterations=1, **settings)
+        assert np.isfinite(marginals).all(), settings
+print("all are finite")
+"""
+
+
+@pytest.mark.parametrize("section", ["pseudo_labels.saliency_crf", "prediction.crf"])
+def test_the_limits_of_the_configuration_crash_nothing(section):
+    """With a reach of 1e-6 pydensecrf writes to memory that is not its own."""
+    outer, inner = section.split(".")
+    parts = read_schema()["properties"][outer]["properties"][inner]["properties"]
+    limits = {key: (part["minimum"], part["maximum"]) for key, part in parts.items()}
+    del limits["iterations"]
+    corners = [
+        dict(zip(limits, values, strict=True)) for values in itertools.product(*limits.values())
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", CORNERS, json.dumps(corners)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "all are finite\n"), done.stderr
