@@ -89,8 +89,10 @@ def test_images(wildcards):
 
 
 def dataset_settings(section):
-    """Section `dataset` without its name, its folder and the other formats."""
-    return as_json({key: section[key] for key in ("format", "classes", section["format"])})
+    """Section `dataset` without its name, its folder and the other formats; as a function, too."""
+    return lambda _: as_json(
+        {key: section[key] for key in ("format", "classes", section["format"])}
+    )
 
 
 def digests_of_lists(section):
@@ -118,9 +120,12 @@ def imports_labels(variant):
 
 
 def classifier_settings():
-    """What trains the classifier, for all variants; of the network only the recipe counts."""
+    """What trains the classifier, for all variants; of the network only the recipe counts.
+
+    As a function, or Snakemake would take {braces} in a text for its wildcards.
+    """
     sections = {name: CONFIG[name] for name in ("backbone", "classifier", "images")}
-    return as_json(sections | {"network": {"recipe": CONFIG["network"]["recipe"]}})
+    return lambda _: as_json(sections | {"network": {"recipe": CONFIG["network"]["recipe"]}})
 
 
 def training_settings(wildcards):

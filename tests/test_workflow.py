@@ -131,6 +131,30 @@ def test_photographs_of_ones_own(fresh, tmp_path):
     assert jobs == {**CLASSIFIER, **stage_jobs(3, scored=3), **predictions, **END}
 
 
+def test_braces_in_texts_are_no_wildcards(fresh, tmp_path):
+    """Names of classes and modules, and folders, come to the command as they are written."""
+    root = tmp_path / "{photos}"
+    data = {"name": "braces", "format": "folder", "root": str(root), "classes": ["{a}", "b{c"]}
+    maps = {"source": "maps", "maps": {"folder": str(root), "pattern": "{image_id}.png"}}
+    overlay = {
+        "dataset": data | {"folder": {"labels": "{l}.csv", "masks": "{m}"}},
+        "saliency": maps,
+        "classifier": {"frozen": ["{stem}"]},
+        "stage": {"frozen": ["{stem}"]},
+    }
+    status, said = fresh.snakemake("-n", "-p", overlays=[overlay])
+    assert status == 0, said
+    for text in (
+        '"{a}"',
+        '"b{c"',
+        '"{l}.csv"',
+        '"{m}"',
+        '"frozen": ["{stem}"]',
+        f"--root '{root}'",
+    ):
+        assert text in said, text
+
+
 def test_the_slurm_profile(fresh):
     plain = {**CLASSIFIER, **stage_jobs(3, scored=3), **END}
     assert fresh.counts("--profile", "slurm") == plain
