@@ -339,8 +339,22 @@ def test_ablations_of_the_paper_are_accepted(network, stages):
         ({"dataset": {"classes": ["cat", "cat"]}}, "dataset.classes: has 'cat' more than once"),
         ({"dataset": {"classes": [False]}}, "dataset.classes[0]: must be text, not false"),
         ({"dataset": {"classes": ["background"]}}, "dataset.classes: background is always there"),
-        ({"dataset": {"name": "../x"}}, "dataset.name: '../x' does not fit: letters"),
+        ({"dataset": {"name": "../x"}}, "dataset.name: '../x' does not fit: a name of letters"),
         ({"dataset": {"name": "x\n"}}, "dataset.name: 'x\\n' does not fit"),
+        (
+            {"dataset": {"name": "a1" * 33}},
+            "does not fit: a name of letters, digits, - and _, at most",
+        ),
+        ({"dataset": {"name": "x" + "ab" * 20}}, "without an end that repeats 20 times"),
+        ({"variants": {"a" * 400: {}}}, f"variants: '{'a' * 119}... does not fit: a name of"),
+        ({"dataset": {"root": "~\0"}}, r"dataset.root: '~\x00' does not fit: text without control"),
+        ({"dataset": {"root": "a\0b"}}, "dataset.root: 'a"),
+        ({"dataset": {"root": "\ud800"}}, r"dataset.root: '\ud800' does not fit"),
+        ({"dataset": {"root": "a" * 1001}}, "dataset.root: must have at most 1000 letters, not"),
+        ({"dataset": {"classes": ["\ud800"]}}, r"dataset.classes[0]: '\ud800' does not fit"),
+        ({"backbone": {"weights": "{a}.pth"}}, "backbone.weights: '{a}.pth' does not fit: a path"),
+        ({"saliency": {"u2netp": {"weights": "a}"}}}, "saliency.u2netp.weights: 'a}' does not fit"),
+        ({"cam": {"files": {"pattern": "\ud800{image_id}"}}}, "cam.files.pattern: '"),
         ({"dataset": {"name": "logs"}}, "dataset.name: results/logs has another use"),
         ({"dataset": {"name": 2012}}, "dataset.name: must be text, not 2012; put it in quotes"),
         ({"dataset": {"format": "voc"}}, "dataset.root: the format voc needs"),
@@ -502,6 +516,14 @@ def test_paths_expand_variables_and_home(monkeypatch):
     config = resolve(merge(MINIMAL, change))
     assert config["dataset"]["root"] == "/data/photos/all"
     assert config["backbone"]["weights"] == "/home/me/w.pth"
+
+
+@pytest.mark.parametrize(
+    "value, message", [("/a{b}", "a path without { and }"), ("/\x1b", "without { and }")]
+)
+def test_what_a_variable_holds_is_looked_at_too(monkeypatch, value, message):
+    monkeypatch.setenv("FOLDER", value)
+    assert message in refusal({"backbone": {"weights": "$FOLDER/w.pth"}})
 
 
 def test_lists_of_voc_keep_their_variables_and_must_have_them_set(monkeypatch):

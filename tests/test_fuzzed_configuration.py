@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from snakemake.io import PeriodicityDetector
 
 from wsss.configuration import merge, read_schema, read_yaml, resolve, variant_config
 from wsss.errors import InputError
@@ -27,6 +28,19 @@ def small_numbers():
     torch.set_flush_denormal(False)
 
 
+# What no file, command line or Snakemake takes in some place or other.
+ODD_TEXTS = [
+    "{a}",
+    "a{",
+    "a\0b",
+    "~\0",
+    "\ud800",
+    "a\nb",
+    "\x1b[1m",
+    "a" * 400,
+    "ab" * 25,
+    "é" * 90,
+]
 SCALARS = (
     st.none()
     | st.booleans()
@@ -35,6 +49,7 @@ SCALARS = (
     | st.floats()
     | st.text(max_size=12)
     | st.sampled_from(["$HOME", "${", "$", "~", "../..", "/", "{image_id}", "1e-3", "nan", "null"])
+    | st.sampled_from(ODD_TEXTS)
 )
 VALUES = st.recursive(
     SCALARS,
@@ -56,7 +71,8 @@ def fitting(part):
         "boolean": st.booleans(),
         "integer": st.integers(int(low), int(high)),
         "number": st.floats(low, high) | st.integers(int(low), int(high)),
-        "string": st.sampled_from(["a", "folder/{image_id}.png", "$HOME/x", "Aa-1_"]),
+        "string": st.sampled_from(["a", "folder/{image_id}.png", "$HOME/x", "Aa-1_"])
+        | st.sampled_from(["a", *ODD_TEXTS]),
         "array": st.lists(
             fitting(part["items"]) if isinstance(part.get("items"), dict) else SCALARS,
             min_size=part.get("minItems", 0),
@@ -116,7 +132,13 @@ def accept_or_refuse(user):
         return False
     finally:
         assert repr(user) == repr(before)
-    json.dumps(config, sort_keys=True)  # as rules hand it to commands
+    handed = json.dumps(config, sort_keys=True, ensure_ascii=False)  # as by rules to commands
+    handed.encode()
+    assert not re.search(r"\\u00[01]", handed)  # no process has such an argument
+    for file in (config["backbone"]["weights"], config["saliency"]["u2netp"]["weights"]):
+        assert not set("{}") & set(file)  # Snakemake would want wildcards
+    for name in (config["dataset"]["name"], *config["variants"]):
+        assert len(name) < 100 and not PeriodicityDetector().is_periodic(name)
     resolve(config)  # what is accepted is complete, and stays so
     return True
 

@@ -31,6 +31,7 @@ VOC_FILES = ("train_list", "val_list", "test_list", "scored_list", "labels")
 # Names beside which `results/` and `results/<dataset>/` keep their own folders and files.
 RESERVED_DATASETS = ("benchmarks", "logs")
 RESERVED_VARIANTS = ("classifier", "figures", "masks", "saliency", "submission", "tables")
+LONGEST_SHOWN = 120  # letters of a wrong value in a message
 TYPE_NAMES = {
     "array": "a list",
     "boolean": "true or false",
@@ -75,6 +76,7 @@ def resolve(user):
     config = merge(merge(defaults, read_recipe(user.get("recipe"))), user)
     _refuse_problems(config)
     config = _expand_paths(config)
+    _refuse_problems(config)  # of what the variables held
     for variant in config["variants"]:
         _expand_label_files(config, variant)
     return config
@@ -322,7 +324,7 @@ def _schema_problems(error):
         within = f"{key}." if key else ""
         return [f"{within}{name}: missing; give it a value" for name in limit if name not in value]
     texts = {
-        "enum": lambda: f"must be one of {_choices(limit)}, not {value!r}",
+        "enum": lambda: f"must be one of {_choices(limit)}, not {_shown(value)}",
         "minimum": lambda: f"must be at least {limit}, not {value}",
         "maximum": lambda: f"must be at most {limit}, not {value}",
         "exclusiveMinimum": lambda: f"must be above {limit}, not {value}",
@@ -332,7 +334,8 @@ def _schema_problems(error):
         "minProperties": lambda: "must not be empty; remove the line to have the default",
         "uniqueItems": lambda: f"has {_repeated(value)!r} more than once",
         "minLength": lambda: "must not be an empty text",
-        "pattern": lambda: f"{value!r} does not fit: {error.schema['description']}",
+        "maxLength": lambda: f"must have at most {limit} letters, not {len(value)}",
+        "pattern": lambda: f"{_shown(value)} does not fit: {_rule_of(error.schema)}",
         "type": lambda: _type_problem(value, limit),
     }
     return [f"{key}: {texts[error.validator]()}"]
@@ -347,10 +350,21 @@ def _type_problem(value, types):
     if isinstance(value, str) and {"number", "integer"} & set(types):
         number = _number_in(value, whole="number" not in types)
         if number is not None:
-            return f"{value!r} is text in YAML; write {number}"
+            return f"{_shown(value)} is text in YAML; write {number}"
     if "string" in types and isinstance(value, bool | int | float):
         return f"must be text, not {str(value).lower()}; put it in quotes"
-    return f"must be {wanted}, not {value!r}"
+    return f"must be {wanted}, not {_shown(value)}"
+
+
+def _shown(value):
+    """A value as it is written in Python, cut off where it is long."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+
+
+def _rule_of(schema):
+    """What a text has to be like."""
+    return schema.get("title") or schema["description"]
 
 
 def _number_in(text, whole):
