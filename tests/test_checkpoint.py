@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -253,17 +254,71 @@ def test_weights_that_changed_on_disk_are_refused(saved, tmp_path):
         load_network(tmp_path / "flipped.pt", torch.device("cpu"), **WHO)
 
 
+def rewritten(path, **changes):
+    """The path of a copy of a checkpoint with other parts, and their right checksums."""
+    changed = path.with_name("changed.pt")
+    torch.save({**torch.load(path, weights_only=True), **changes}, changed)
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("identity", ["dataset"]),
+        ("identity", "dataset"),
+        ("identity", None),
+        ("arguments", [1]),
+        ("parameters", None),
+        ("parameters", "images"),
+        ("model", [1]),
+        ("model", {1: 2}),
+        ("model", {"a": torch.ones(2).to_sparse()}),
+        ("digest", 7),
+    ],
+)
+def test_parts_of_another_type_are_refused(saved, part, value):
+    path = rewritten(saved()[0], **{part: value})
+    with pytest.raises(InputError, match=r"changed\.pt: .*; remake it"):
+        load_network(path, torch.device("cpu"), **WHO)
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("decoder_channels", 0), ("decoder_channels", -1), ("num_classes", 10**9), ("backbone", [])],
+)
+def test_arguments_that_build_no_network_are_refused(saved, name, value):
+    path, _ = saved()
+    arguments = read_checkpoint(path)["arguments"] | {name: value}
+    with pytest.raises(InputError, match=r"changed\.pt: weights of another network"):
+        load_network(rewritten(path, arguments=arguments), torch.device("cpu"), **WHO)
+
+
+def content_of(checkpoint):
+    """All that a checkpoint says, to be compared."""
+    return repr({key: value for key, value in checkpoint.items() if key != "model"})
+
+
 def test_a_flipped_bit_in_a_checkpoint_never_passes(saved, tmp_path):
-    """Weights come back as they were, or the file is refused in one line."""
+    """All comes back as it was, or the file is refused in one line: weights as well as settings."""
     path, network = saved()
     whole, digest = path.read_bytes(), state_digest(network.state_dict())
-    for place in np.linspace(0, len(whole) - 1, 300).astype(int):
+    said = content_of(read_checkpoint(path))
+    with zipfile.ZipFile(path) as archive:
+        settings = next(archive.read(n) for n in archive.namelist() if n.endswith("data.pkl"))
+    start = whole.index(settings)
+    places = [*np.linspace(0, len(whole) - 1, 300), *range(start, start + len(settings), 3)]
+    refused = 0
+    for place in np.array(places, int):
         content = bytearray(whole)
         content[place] ^= 1 << (place % 8)
         (tmp_path / "flipped.pt").write_bytes(content)
         try:
-            loaded, _ = load_network(tmp_path / "flipped.pt", torch.device("cpu"), **WHO)
+            loaded, checkpoint = load_network(tmp_path / "flipped.pt", torch.device("cpu"), **WHO)
         except InputError as error:
-            assert "flipped.pt" in str(error) and "\n" not in str(error)
+            refused += 1
+            assert "flipped.pt" in str(error) and str(error).isprintable()
         else:
             assert state_digest(loaded.state_dict()) == digest
+            assert content_of(checkpoint) == said
+    assert refused > 0.8 * len(places)

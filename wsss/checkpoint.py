@@ -2,14 +2,18 @@
 
 import hashlib
 import pickle
+import zipfile
 
 import torch
 
 from model.auxsegnet import AuxSegNet
-from wsss.errors import InputError
+from wsss.errors import InputError, printable
 from wsss.files import QuietFile, atomic_path
 
 FORMAT = "auxsegnet-checkpoint-1"
+# What building a network raises for arguments that are none.
+UNFIT = (RuntimeError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
+PARTS = {"arguments": dict, "identity": dict, "parameters": dict, "digest": str, "model": dict}
 
 
 def network_arguments(num_classes, backbone, network):
@@ -71,20 +75,32 @@ def read_checkpoint(path, **identity):
         InputError: missing, damaged, of another program, or made for something else.
     """
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        damaged = damaged_part(path)
+        checkpoint = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; make it with snakemake {path}") from error
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        reason = printable((str(error).splitlines() or [type(error).__name__])[0][:120])
         if isinstance(error, pickle.UnpicklingError):  # of many lines, and none for a user
             reason = "a file of another kind, or with more in it than weights and settings"
         raise InputError(
             f"{path}: not a readable checkpoint ({reason}); remake it with snakemake -f {path}"
         ) from error
+    if damaged:
+        raise InputError(
+            f"{path}: damaged since it was written (in {damaged[:60]!r}); "
+            f"remake it with snakemake -f {path}"
+        )
     if not isinstance(checkpoint, dict) or checkpoint.get("format") != FORMAT:
         raise InputError(f"{path}: no checkpoint of this workflow; remake it")
+    for key, kind in PARTS.items():
+        if not isinstance(checkpoint.get(key), kind):
+            raise InputError(
+                f"{path}: no checkpoint of this workflow (its {key} is no {kind.__name__}); "
+                f"remake it with snakemake -f {path}"
+            )
     for key, value in identity.items():
-        found = (checkpoint.get("identity") or {}).get(key)
+        found = checkpoint["identity"].get(key)
         if found != value:
             raise InputError(
                 f"{path}: made for {key} {found!r}, needed is {value!r}; "
@@ -98,11 +114,23 @@ def read_checkpoint(path, **identity):
     return checkpoint
 
 
+def damaged_part(path):
+    """Name of the first part of a file of `torch.save` that its checksum does not fit, or None.
+
+    PyTorch itself does not look at the checksums, and settings have no digest of their own.
+
+    Raises:
+        OSError, zipfile.BadZipFile, ...: it cannot be read, or is no such file.
+    """
+    with zipfile.ZipFile(path) as archive:
+        return archive.testzip()
+
+
 def _is_whole(checkpoint):
     """Whether the weights are those that were saved."""
     try:
         return state_digest(checkpoint["model"]) == checkpoint["digest"]
-    except (LookupError, TypeError, AttributeError):
+    except (LookupError, TypeError, AttributeError, RuntimeError):
         return False
 
 
@@ -115,7 +143,7 @@ def load_network(path, device, **identity):
             network = AuxSegNet(**checkpoint["arguments"])
         _check_types(network, checkpoint["model"])
         network.load_state_dict(checkpoint["model"], assign=True)
-    except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
+    except UNFIT as error:
         raise InputError(
             f"{path}: weights of another network than its settings say; "
             f"remake it with snakemake -f {path}"
