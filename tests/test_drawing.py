@@ -185,13 +185,20 @@ def test_draw_curves_writes_the_same_picture_twice(tmp_path):
         ("a,b\n1,2\n", "without epoch"),
         ("step,epoch,learning_rate,loss\n1,1,many,2\n", "not a readable log"),
         ("step,epoch,learning_rate,loss\n1,1\n", "not a readable log"),
+        ("step,epoch,learning_rate,loss\n1,nan,1,2\n", "epoch is nan"),
+        ("step,epoch,learning_rate,loss\n1,1,1,2\n2,inf,1,2\n", "epoch is inf"),
+        ("step,epoch,learning_rate,loss\n1,1e30,1,2\n", "epoch is not in 0"),
+        ("step,epoch,learning_rate,loss\n1,-5,1,2\n", "epoch is not in 0"),
+        ("step,epoch,learning_rate,loss\n1,1,-inf,2\n", "learning_rate is -inf"),
+        ("step,epoch,learning_rate,loss\n1,1,1,nan\n2,2,1,nan\n", "loss is nan"),
+        ("epoch,learning_rate,loss,saliency\n1,1,1,nan\n", "saliency is nan"),
     ],
 )
 def test_draw_curves_refuses_what_is_no_log(tmp_path, content, message):
     path = tmp_path / "log.csv"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=rf"log\.csv: .*{message}"):
         draw_curves.main(["--logs", f"a={path}", "--output", str(tmp_path / "out.png")])
     assert not (tmp_path / "out.png").exists()
 

@@ -9,6 +9,7 @@ import pytest
 from sklearn.metrics import jaccard_score, precision_score, recall_score
 
 from workflow_scripts import evaluate_pseudo_labels, evaluate_segmentation
+from workflow_scripts import summarise as summarise_command
 from wsss.artifacts import ArtifactWriter
 from wsss.datasets.index import DatasetIndex, ImageRecord, write_dataset
 from wsss.errors import InputError
@@ -246,3 +247,25 @@ def test_a_table_that_is_damaged_or_another_is_refused_by_name(tmp_path):
         assert "\n" not in str(error.value)
     with pytest.raises(InputError, match=r"gone\.csv: cannot be read"):
         read_table(tmp_path / "gone.csv")
+
+
+def test_summarise_takes_each_table_for_what_it_is(tmp_path):
+    write_table(tmp_path / "labels.csv", score(random_pairs(), CLASSES, "miss"))
+    kinds = [
+        score(random_pairs(), CLASSES, "miss").assign(prediction=k) for k in ("refined", "crf")
+    ]
+    write_table(tmp_path / "predictions.csv", pd.concat(kinds))
+    write_table(tmp_path / "twice.csv", pd.concat([*kinds, *kinds]))
+
+    def summarised(pseudo, segmentation):
+        given = {"--stages": 0, "--pseudo-labels": pseudo, "--segmentation": segmentation}
+        given["--output"] = tmp_path / "summary.csv"
+        summarise_command.main([str(word) for pair in given.items() for word in pair])
+
+    labels, predictions, twice = (
+        tmp_path / f"{name}.csv" for name in ("labels", "predictions", "twice")
+    )
+    summarised(labels, predictions)
+    for wrong in ((labels, labels), (predictions, predictions), (labels, twice)):
+        with pytest.raises(InputError, match=r"(labels|predictions|twice)\.csv: a table of scores"):
+            summarised(*wrong)

@@ -20,7 +20,7 @@ def main(argv=None):
     for stage, pseudo, segmentation in zip(
         args.stages, args.pseudo_labels, args.segmentation, strict=True
     ):
-        scores = stage_scores(read_table(pseudo), read_table(segmentation))
+        scores = stage_scores(read_table(pseudo), read_table(segmentation, of="segmentation"))
         runs.setdefault(stage, []).append(scores)
     table = summarise(runs)
     write_table(args.output, table)

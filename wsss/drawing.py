@@ -269,6 +269,7 @@ def save_picture(path, picture, max_bytes=None, tidy=True):
 
 # --- curves --------------------------------------------------------------------------------------
 
+MOST_EPOCHS = 1_000_000
 # Okabe and Ito's colours, which stay apart for colour-blind readers.
 LOSS_STYLES = {
     "loss": ("total", "#000000", "-"),
@@ -284,7 +285,8 @@ def read_log(path):
     """The columns of a log.csv as lists of floats, which are empty for a run of no steps.
 
     Raises:
-        InputError: the file is missing, no log, or holds something that is no number.
+        InputError: the file is missing, no log, or holds something that is no number, or none
+            that can be drawn.
     """
     try:
         with open(path, newline="", encoding="utf-8") as file:
@@ -299,6 +301,12 @@ def read_log(path):
     missing = [name for name in ("epoch", "learning_rate", "loss") if name not in columns]
     if missing:
         raise InputError(f"{path}: no training log (without {', '.join(missing)}); remake it")
+    for name, values in columns.items():
+        strange = [value for value in values if not math.isfinite(value)]
+        if strange and name in ("epoch", "learning_rate", *LOSS_STYLES):
+            raise InputError(f"{path}: no training log ({name} is {strange[0]}); remake it")
+    if not all(0 <= epoch < MOST_EPOCHS for epoch in columns["epoch"]):
+        raise InputError(f"{path}: no training log (epoch is not in 0..{MOST_EPOCHS}); remake it")
     return columns
 
 

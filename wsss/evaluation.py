@@ -65,8 +65,12 @@ def write_table(path, table):
         table.to_csv(temporary, index=False, float_format="%.2f")
 
 
-def read_table(path):
+def read_table(path, of="pseudo labels"):
     """A table of `write_table`.
+
+    Args:
+        path: of the table.
+        of: "pseudo labels", or "segmentation": those tables tell kinds of predictions apart.
 
     Raises:
         InputError: it is missing, damaged, or another table.
@@ -82,6 +86,10 @@ def read_table(path):
         raise InputError(f"{path}: no table of scores ({reason}); remake it") from error
     if means.empty:
         raise InputError(f"{path}: a table of scores without a mean; remake it")
+    if ("prediction" in table) != (of == "segmentation"):
+        raise InputError(f"{path}: a table of scores, but not of {of}; give another file")
+    if means.duplicated("prediction" if of == "segmentation" else "class_id").any():
+        raise InputError(f"{path}: a table of scores with a mean twice; remake it")
     return table
 
 
