@@ -8,8 +8,17 @@ from PIL import Image
 
 from workflow_scripts import export_masks
 from wsss.artifacts import ArtifactWriter
-from wsss.datasets.index import DatasetIndex, ImageRecord, write_dataset, write_test_images
+from wsss.cam_files import write_psa
+from wsss.datasets.index import (
+    LONGEST_ID,
+    DatasetIndex,
+    ImageRecord,
+    check_id,
+    write_dataset,
+    write_test_images,
+)
 from wsss.errors import InputError
+from wsss.mask_files import write_mask_files
 
 CLASSES = ("cat", "dog", "sheep")
 SPLITS = {"a": "val", "b": "val", "a_overlay": "test"}
@@ -140,3 +149,15 @@ def test_other_stages_sizes_kinds_and_opacities_are_refused(tmp_path, dataset, s
     with pytest.raises(InputError, match="no such file"):
         export(tmp_path, [tmp_path / "absent.h5"])
     assert not (tmp_path / "masks" / "masks.csv").exists()
+
+
+@pytest.mark.parametrize("image_id", ["x" * LONGEST_ID, "é" * (LONGEST_ID // 2)])
+def test_all_files_of_the_longest_id_can_be_written(tmp_path, monkeypatch, image_id):
+    """By a process of the highest number, on a machine of the longest name that Linux takes."""
+    monkeypatch.setattr("wsss.files.socket.gethostname", lambda: "h" * 64)
+    monkeypatch.setattr("wsss.files.os.getpid", lambda: 4194304)
+    assert check_id(image_id, "list") == image_id
+    image, label = np.zeros((9, 12, 3), np.uint8), np.zeros((9, 12), np.uint8)
+    write_mask_files(tmp_path, image_id, image, label, CLASSES, 0.5)
+    write_psa(tmp_path / f"{image_id}.npy", [0], np.zeros((1, 9, 12), np.float32), None)
+    assert {path.suffix for path in tmp_path.iterdir()} == {".png", ".jpg", ".npy"}

@@ -62,6 +62,19 @@ def test_a_folder_is_made_with_those_around_it(tmp_path):
         assert (tmp_path / "a/b").is_dir()
 
 
+def test_a_name_that_is_too_long_is_one_line(tmp_path):
+    for path, problem in (
+        (tmp_path / f"{'日' * 80}.npy", r"\.npy: cannot be written"),
+        (tmp_path / ("x" * 300) / "a.npy", r"x: the folder cannot be made \(File name too long\)"),
+    ):
+        with (
+            pytest.raises(InputError, match=f"{problem}: the name or the path is too long"),
+            atomic_path(path) as temporary,
+        ):
+            temporary.write_text("new")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_digest_is_that_of_the_content(tmp_path):
     (tmp_path / "abc").write_text("abc")  # FIPS 180-2, appendix B.1
     assert sha256_of(tmp_path / "abc").startswith("ba7816bf8f01cfea414140de5dae2223b00361a3")

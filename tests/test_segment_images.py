@@ -390,8 +390,8 @@ LONG = "\u00e4" * 120 + ".jpg"  # short enough for itself, not for its overlay w
     [
         ("a..b.jpg", "a..b.jpg"),
         ("IMG 1 .jpg", "IMG 1 .jpg"),
-        ("two\nlines.jpg", "two?lines.jpg"),
-        (NOT_UTF8, "caf?.jpg"),
+        ("two\nlines.jpg", r"two\nlines.jpg"),
+        (NOT_UTF8, r"caf\udce9.jpg"),
         (LONG, LONG),
     ],
 )

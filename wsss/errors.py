@@ -17,11 +17,6 @@ class StoppedError(Exception):
         self.status = 128 + number
 
 
-def printable(text):
-    """Text from outside, such as a file name, for a line: `?` for what would break it."""
-    return "".join(c if c.isprintable() else "?" for c in str(text))
-
-
 def listed(items, limit=5):
     """Join the first few items of a collection for an error line: ``a, b, c (and 7 more)``."""
     items = [str(item) for item in items]
@@ -30,6 +25,6 @@ def listed(items, limit=5):
 
 
 def printable(text):
-    """Text with control characters escaped: a key may hold line feeds, or steer a terminal."""
-    escaped = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    """Text from outside as part of a line: a file name may hold line feeds, or steer a terminal."""
+    escaped = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
     return "".join(escaped)

@@ -23,6 +23,7 @@ REMEDIES = {
     errno.EACCES: f"permission denied; {NOT_ALLOWED}",
     errno.EPERM: f"permission denied; {NOT_ALLOWED}",
     errno.EROFS: f"the disk is mounted read-only; {NOT_ALLOWED}",
+    errno.ENAMETOOLONG: "the name or the path is too long for the file system; shorten it",
     errno.EIO: "the disk reports an error; look at it before running again",
 }
 

@@ -39,7 +39,8 @@ def write_mask_files(folder, image_id, image, label, classes, alpha):
     Raises:
         InputError: the id cannot be a file name, or a file cannot be written.
     """
-    mask, tinted = (_inside(Path(folder), name) for name in mask_names(image_id))
+    names = mask_names(check_id(image_id, "masks"))
+    mask, tinted = (_inside(Path(folder), name) for name in names)
     try:
         write_palette_png(mask, label, tidy=False)
     except OSError as error:
@@ -86,7 +87,6 @@ def _write_csv(path, columns, rows):
 
 
 def _inside(folder, name):
-    check_id(name, "masks")
     path = folder / name
     if path.parent.resolve() != folder.resolve() or path.name != name:
         raise InputError(f"{name!r} leads out of {folder}")

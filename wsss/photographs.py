@@ -8,11 +8,9 @@ from pathlib import Path
 
 from wsss.datasets.index import check_id
 from wsss.errors import InputError, listed, printable
-from wsss.files import partial_name
 from wsss.images import images_in
 from wsss.mask_files import mask_names
 
-LONGEST_NAME = 255  # bytes, on most file systems
 SHOWN = 3  # refusals in the error line when there is nothing else
 
 
@@ -46,7 +44,7 @@ def find_photographs(paths):
     named = defaultdict(list)
     for file in files:
         try:
-            named[_id_of(file)].append(file)
+            named[check_id(file.stem, str(file))].append(file)
         except InputError as error:
             refused.append(Refusal(file, printable(f"{error}: rename it")))
     for image_id, same in named.items():
@@ -78,14 +76,6 @@ def _target(path):
     except OSError:
         return os.path.abspath(path)
     return status.st_dev, status.st_ino
-
-
-def _id_of(file):
-    image_id = check_id(file.stem, str(file))
-    names = map(partial_name, mask_names(image_id))
-    if max(len(os.fsencode(name)) for name in names) > LONGEST_NAME:
-        raise InputError(f"{file}: its name is too long for those of its results")
-    return image_id
 
 
 def _clashes(image_id, files):

@@ -19,7 +19,9 @@ SPLITS = ("train", "val", "test")
 TEST = "test"  # the split of images that are only predicted, which have a file of their own
 IGNORE = 255
 MINIMUM_SIDE = 8  # the stride of the networks: a smaller image has no feature of its own
-LONGEST_ID = 200
+# Bytes of UTF-8. File names have 255: `wsss.files.atomic_path` puts up to 82 around a stem and its
+# suffix, the name of the machine among them, and what is written for people ends in _overlay.jpg.
+LONGEST_ID = 160
 INDEX_COLUMNS = ("image_id", "split", "scored", "image", "mask", "width", "height", "labels")
 CLASS_COLUMNS = ("class_id", "name", "mask_value")
 
@@ -225,17 +227,18 @@ def check_id(image_id, where):
     """Refuse ids that could not safely become file names; `where` names their source."""
     unsafe = (
         not image_id
-        or len(image_id) > LONGEST_ID
         or image_id.startswith(".")
         or ".." in image_id
         or image_id != image_id.strip()
         or not image_id.isprintable()
         or any(separator in image_id for separator in "/\\")
+        or len(image_id.encode()) > LONGEST_ID
     )
     if unsafe:
         raise InputError(
             f"{where}: {image_id[:LONGEST_ID]!r} cannot be an image id (1 to {LONGEST_ID}"
-            " printable characters, no separators, no '..', no leading '.', no blanks at the ends)"
+            " bytes of UTF-8, printable, no separators, no '..', no leading '.', no blanks at the"
+            " ends)"
         )
     return image_id
 
