@@ -19,7 +19,7 @@ import numpy as np
 
 from wsss.errors import InputError, listed
 from wsss.files import QuietFile, atomic_path
-from wsss.seals import is_intact, seal
+from wsss.seals import problem_of, seal
 
 SCHEMA_VERSION = 1
 # Identity: what a reader compares. The rest of the root attributes is provenance.
@@ -236,11 +236,9 @@ def open_artifact(path, trusted=False):
     if not path.is_file():
         raise InputError(f"{path}: no such file; make it with snakemake {path}")
     try:
-        if not (trusted or is_intact(path)):
-            raise InputError(
-                f"{path}: damaged since it was written (its checksum differs); "
-                f"remake it with snakemake -f {path}"
-            )
+        problem = None if trusted else problem_of(path)
+        if problem:
+            raise InputError(f"{path}: {problem}; remake it with snakemake -f {path}")
         file = h5py.File(path, "r")
     except PermissionError as error:
         raise InputError(f"{path}: may not be read; check its permissions") from error

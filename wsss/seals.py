@@ -1,7 +1,8 @@
 """A checksum at the end of a file, so that a damaged one is known before anything parses it.
 
 HDF5 checks neither texts nor data that do not compress, and there are single flipped bits that it
-never comes back from. It ignores what follows its own last byte; there lies the seal.
+never comes back from. It ignores what follows its own last byte; there lies the seal. A file
+without one is trusted as little as one with a wrong one: what took it may have damaged the rest.
 """
 
 import hashlib
@@ -23,8 +24,8 @@ def seal(path):
         os.fsync(file.fileno())
 
 
-def is_intact(path):
-    """False if a file is not what was sealed; True for one without a seal, as older ones are.
+def problem_of(path):
+    """What is wrong with a file that should be sealed, or None if it is as it was sealed.
 
     Raises:
         OSError: it cannot be read.
@@ -34,9 +35,11 @@ def is_intact(path):
         file.seek(max(0, size))
         found = file.read()
         if not found.startswith(MAGIC):
-            return not any(part in found for part in (MAGIC, MAGIC.strip()))  # a seal cut off
+            return "no artifact of this workflow, or a truncated one (no checksum at its end)"
         file.seek(0)
-        return found[len(MAGIC) :] == _digest(file, size)
+        if found[len(MAGIC) :] != _digest(file, size):
+            return "damaged since it was written (its checksum differs)"
+    return None
 
 
 def _digest(file, size):
