@@ -307,7 +307,7 @@ TAMPERED = {
     "line break": (
         {f"{FOLDER}/a\nok: 3.png": b""},
         [],
-        f"1 masks of images that are not in the list: {FOLDER}/a?ok: 3.png",
+        f"1 masks of images that are not in the list: {FOLDER}/a\\nok: 3.png",
     ),
     "JPEG": (
         {A: png_of(IDS[0], "L", save="JPEG")},
