@@ -105,8 +105,8 @@ def test_versions_of_all_that_decides_values_are_recorded(tmp_path):
 
 def test_versions_cost_no_import_of_torch():
     program = (
-        "import sys; from wsss.artifacts import _versions; "
-        "print('torch' in _versions(), 'torch' in sys.modules)"
+        "import sys; from wsss.artifacts import installed_versions; "
+        "print('torch' in installed_versions(), 'torch' in sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True

@@ -3,16 +3,32 @@
 import json
 
 import pytest
+import test_damaged_files
 import torch
 from conftest import TinyBackbone
 from test_batches import map_index
-from test_training import CPU, IMAGES, SETTINGS, tiny_network
+from test_training import (
+    CPU,
+    IMAGES,
+    SETTINGS,
+    InterruptedRunError,
+    failing,
+    interrupt,
+    tiny_network,
+)
 
-from workflow_scripts import extract_cams, network_job, train_classifier, training_job
+from workflow_scripts import (
+    extract_cams,
+    network_job,
+    train_classifier,
+    train_stage,
+    training_job,
+)
 from wsss.artifacts import ArtifactReader
 from wsss.checkpoint import load_network, load_shared_weights
 from wsss.datasets.index import read_dataset, write_dataset
 from wsss.errors import InputError
+from wsss.training import classifier_loss
 
 
 @pytest.fixture(autouse=True)
@@ -153,3 +169,41 @@ def test_wrong_weights_are_refused_by_key_and_name(tmp_path, tiny_weights, conte
     ) as caught:
         train_classifier.main(classifier_command(tmp_path, tiny_weights))
     assert "\n" not in str(caught.value)
+
+
+# --- an interrupted training whose code was edited
+
+
+@pytest.mark.parametrize(("edited", "steps"), [(False, 8), (True, 12)])
+def test_an_edit_of_the_code_starts_a_training_anew(
+    tmp_path, tiny_weights, monkeypatch, edited, steps
+):
+    """Interrupted at step 6 of 12, with a state of step 4."""
+    words = classifier_command(tmp_path, tiny_weights)
+    counted = []
+
+    def train_with(loss, code):
+        monkeypatch.setattr(train_classifier, "classifier_loss", loss)
+        monkeypatch.setattr(train_classifier, "code_digest", lambda module: f"{module} {code}")
+        train_classifier.main(words)
+
+    with pytest.raises(InterruptedRunError):
+        train_with(failing(classifier_loss, 6, interrupt), "old")
+    train_with(
+        lambda *given: counted.append(1) or classifier_loss(*given), "new" if edited else "old"
+    )
+    assert len(counted) == steps
+
+
+def test_the_key_of_a_stage_follows_its_code(tmp_path, monkeypatch, capsys):
+    folder, keys = test_damaged_files.build(tmp_path), []
+
+    def stop(*_, key, **__):
+        keys.append(key)
+        raise InputError("enough seen")
+
+    monkeypatch.setattr(train_stage, "train", stop)
+    for code in ("old", "new", "old"):
+        monkeypatch.setattr(train_stage, "code_digest", lambda module, c=code: f"{module} {c}")
+        test_damaged_files.call("train_stage", folder, capsys)
+    assert keys[0] == keys[2] != keys[1]

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,8 +17,10 @@ from test_batches import ColumnLabels, map_index
 
 from model.auxsegnet import AuxSegNet
 from model.backbones import BACKBONES
+from workflow_scripts import import_closure, train_classifier, train_stage
 from workflow_scripts.train_stage import stage_settings
-from wsss.artifacts import Record
+from wsss import training
+from wsss.artifacts import Record, installed_versions
 from wsss.errors import InputError
 from wsss.training import (
     Hardware,
@@ -402,17 +405,41 @@ def test_state_lies_beside_the_output_until_it_is_cleaned_up(tmp_path):
     clean_up()  # nothing left to do is no error
 
 
-def test_run_key_follows_configuration_and_inputs():
-    key = run_key({"a": 1, "b": [1.0, 2]}, {"seed": 3}, "12ab", "cpu")
-    assert run_key({"b": [1.0, 2], "a": 1}, {"seed": 3}, "12ab", "cpu") == key
+def test_run_key_follows_configuration_inputs_code_and_versions(monkeypatch):
+    key = run_key({"a": 1, "b": [1.0, 2]}, {"seed": 3}, "12ab", "cpu", code="34")
+    assert run_key({"b": [1.0, 2], "a": 1}, {"seed": 3}, "12ab", "cpu", code="34") == key
     others = {
-        run_key({"a": 2, "b": [1.0, 2]}, {"seed": 3}, "12ab", "cpu"),
-        run_key({"a": 1, "b": [1.0, 2]}, {"seed": 4}, "12ab", "cpu"),
-        run_key({"a": 1, "b": [1.0, 2]}, {"seed": 3}, "12ac", "cpu"),
-        run_key({"a": 1, "b": [1.0, 2]}, {"seed": 3}, "12ab", "cuda"),
+        run_key({"a": 2, "b": [1.0, 2]}, {"seed": 3}, "12ab", "cpu", code="34"),
+        run_key({"a": 1, "b": [1.0, 2]}, {"seed": 4}, "12ab", "cpu", code="34"),
+        run_key({"a": 1, "b": [1.0, 2]}, {"seed": 3}, "12ac", "cpu", code="34"),
+        run_key({"a": 1, "b": [1.0, 2]}, {"seed": 3}, "12ab", "cuda", code="34"),
+        run_key({"a": 1, "b": [1.0, 2]}, {"seed": 3}, "12ab", "cpu", code="35"),
     }
-    assert len(others | {key}) == 5
+    for name in ("torch", "numpy", "pillow", "opencv-python-headless"):
+        newer = installed_versions() | {name: "99.0"}
+        monkeypatch.setattr(training, "installed_versions", lambda newer=newer: newer)
+        others.add(run_key({"a": 1, "b": [1.0, 2]}, {"seed": 3}, "12ab", "cpu", code="34"))
+    assert len(others | {key}) == 10
     assert key.isalnum()  # it becomes a folder's name
+
+
+def edit(path, old, new):
+    content = path.read_text()
+    assert old in content
+    path.write_text(content.replace(old, new))
+
+
+@pytest.mark.parametrize("module", [train_classifier.MODULE, train_stage.MODULE])
+def test_the_digest_of_code_follows_what_a_training_uses(tmp_path, module):
+    for package in import_closure.PACKAGES:
+        shutil.copytree(TESTS.parent / package, tmp_path / package)
+    digest = import_closure.code_digest(module, tmp_path)
+    assert import_closure.code_digest(module) == digest
+    os.utime(tmp_path / "model/losses.py", (0, 0))
+    edit(tmp_path / "wsss/drawing.py", "Okabe", "Ito")
+    assert import_closure.code_digest(module, tmp_path) == digest
+    edit(tmp_path / "model/losses.py", "F.multilabel_soft", "3 * F.multilabel_soft")
+    assert import_closure.code_digest(module, tmp_path) != digest
 
 
 # --- the rest

@@ -1,10 +1,12 @@
 """Which source files a command uses: itself and all of this project that it imports.
 
 The workflow lists them as inputs of the command's rule, so that an edit of the code reruns what
-the edit can change, and nothing else. Imports inside functions count too.
+the edit can change, and nothing else. Imports inside functions count too. An interrupted training
+goes on only with the code that it began with.
 """
 
 import ast
+import hashlib
 from functools import cache
 from pathlib import Path
 
@@ -24,6 +26,16 @@ def files_of_module(module, root=ROOT):
         waiting.extend(_imports_of(root / file))
         waiting.extend(name.rsplit(".", i)[0] for i in range(1, name.count(".") + 1))
     return sorted(path.as_posix() for path in found if (root / path).stat().st_size)
+
+
+def code_digest(module, root=ROOT):
+    """SHA-256 over names and contents of `files_of_module`, as a hexadecimal string."""
+    digest = hashlib.sha256()
+    for name in files_of_module(module, root):
+        content = (Path(root) / name).read_bytes()
+        digest.update(f"{name}|{len(content)}|".encode())
+        digest.update(content)
+    return digest.hexdigest()
 
 
 def _file_of(name, root):

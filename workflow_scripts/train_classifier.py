@@ -6,6 +6,7 @@ from model.auxsegnet import AuxSegNet
 from model.weights import load_weights
 from workflow_scripts import arguments
 from workflow_scripts.command import run
+from workflow_scripts.import_closure import code_digest
 from workflow_scripts.training_job import run_training
 from wsss.checkpoint import network_arguments, save_checkpoint
 from wsss.errors import InputError
@@ -14,6 +15,7 @@ from wsss.training import classifier_loss, run_key, train, write_log
 
 log = logging.getLogger(__name__)
 
+MODULE = "workflow_scripts.train_classifier"  # __name__ is another where it is run by its name
 CLASSIFIER_ALONE = {"branches": "cls", "affinity": "none"}
 
 
@@ -21,7 +23,7 @@ def main(argv=None):
     made = arguments.parser(__doc__)
     arguments.add_run(made, "seed")
     made.add_argument("--weights", required=True, help="weights that the training starts from")
-    return run_training(made, "workflow_scripts.train_classifier", train_classifier, argv)
+    return run_training(made, MODULE, train_classifier, argv)
 
 
 def train_classifier(args, hardware):
@@ -45,7 +47,9 @@ def train_classifier(args, hardware):
         hardware,
         long_side=args.settings["images"]["long_side"],
         output=args.output,
-        key=run_key(args.settings, who, sources[args.weights], hardware.kind),
+        key=run_key(
+            args.settings, who, sources[args.weights], hardware.kind, code=code_digest(MODULE)
+        ),
         section="classifier",
     )
     if hardware.ranks.leads:

@@ -5,6 +5,7 @@ import logging
 from model.auxsegnet import AuxSegNet
 from workflow_scripts import arguments
 from workflow_scripts.command import run
+from workflow_scripts.import_closure import code_digest
 from workflow_scripts.training_job import run_training
 from wsss.artifacts import ArtifactReader
 from wsss.checkpoint import load_shared_weights, network_arguments, save_checkpoint
@@ -12,13 +13,15 @@ from wsss.training import run_key, stage_loss, train, write_log
 
 log = logging.getLogger(__name__)
 
+MODULE = "workflow_scripts.train_stage"  # __name__ is another where it is run by its name
+
 
 def main(argv=None):
     made = arguments.parser(__doc__)
     arguments.add_run(made, "variant", "seed", "stage")
     made.add_argument("--pseudo-labels", nargs="+", required=True)
     made.add_argument("--model", required=True, help="the model that the training starts from")
-    return run_training(made, "workflow_scripts.train_stage", train_stage, argv)
+    return run_training(made, MODULE, train_stage, argv)
 
 
 def train_stage(args, hardware):
@@ -39,7 +42,14 @@ def train_stage(args, hardware):
         hardware,
         long_side=args.settings["images"]["long_side"],
         output=args.output,
-        key=run_key(args.settings, who, start["digest"], labels.sources, hardware.kind),
+        key=run_key(
+            args.settings,
+            who,
+            start["digest"],
+            labels.sources,
+            hardware.kind,
+            code=code_digest(MODULE),
+        ),
         section="stage",
         pseudo_labels=labels,
     )

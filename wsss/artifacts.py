@@ -60,7 +60,7 @@ class ArtifactWriter:
             **{key: _plain(value) for key, value in identity.items()},
             "parameters": _json(parameters),
             "sources": _json(sources),
-            "versions": _json(_versions()),
+            "versions": _json(installed_versions()),
         }
         self.expected = list(expected)
         self._digests = {}
@@ -306,7 +306,7 @@ def _json(value):
     return json.dumps(value, sort_keys=True)
 
 
-def _versions():
+def installed_versions():
     """Versions of the installed `PACKAGES`; none is imported for it, torch takes seconds."""
     found = {}
     for name in PACKAGES:

@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from model.backbones import freeze
 from model.losses import IGNORE, classification_loss, stage_losses, weighted_sum
+from wsss.artifacts import installed_versions
 from wsss.batches import BatchPlan, TrainingImages, batch_loader
 from wsss.devices import autocast
 from wsss.errors import InputError, StoppedError, listed
@@ -294,9 +295,17 @@ class Trainer:
         self.saved_at = time.monotonic()
 
 
-def run_key(*parts):
-    """Short hash of configuration and inputs: names the resume folder of a run."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+def run_key(*parts, code):
+    """Short hash of all that a run's weights follow from: names its resume folder.
+
+    Weights of which some steps were made by other code belong to neither version.
+
+    Args:
+        parts: configuration and inputs (JSON-able).
+        code: digest of the source files that the command uses.
+    """
+    everything = [*parts, code, installed_versions()]
+    return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def train(
