@@ -1,10 +1,15 @@
 """The state of an interrupted run: what is kept, what is refused, and signals."""
 
+import errno
+import io
 import os
 import pickle
 import random
+import resource
 import signal
+import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -124,6 +129,83 @@ def test_a_flipped_bit_is_noticed_wherever_it_is(states, caplog):
     path.write_bytes(good[: start + 30] + b"\xff" + good[start + 31 :])
     assert states.load(anything) is None
     assert "state.pt: damaged resume state" in caplog.records[-1].message
+
+
+class FailingFile(io.FileIO):
+    """Reads `left` times, and then raises `error`."""
+
+    left, error = 0, None
+
+    def readinto(self, buffer):
+        self._count()
+        return super().readinto(buffer)
+
+    def read(self, size=-1):
+        self._count()
+        return super().read(size)
+
+    def _count(self):
+        type(self).left -= 1
+        if self.left < 0:
+            raise self.error
+
+
+FAILURES = [
+    *(OSError(n, os.strerror(n)) for n in (errno.EIO, errno.ESTALE, errno.EMFILE, errno.EACCES)),
+    MemoryError(),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 12000 bytes."),
+]
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=repr)
+@pytest.mark.parametrize("where", ["zipfile.ZipFile", "torch.load"])
+def test_a_state_that_cannot_be_read_now_is_kept(states, monkeypatch, caplog, failure, where):
+    states.save({"step": 1})
+    states.save({"step": 2})
+
+    def fail(*_, **__):
+        raise failure
+
+    with monkeypatch.context() as patched:
+        patched.setattr(where, fail)
+        with pytest.raises(InputError, match=r"state\.pt: the resume .* is kept: .*run") as error:
+            states.load(anything)
+    assert "\n" not in str(error.value) and not caplog.records
+    assert states.load(anything)["step"] == 2
+    (states.folder / "state.pt").unlink()
+    assert states.load(anything)["step"] == 1
+
+
+def test_a_disk_that_fails_at_any_read_costs_no_state(states, monkeypatch):
+    """In the structure of the archive, too, where zipfile takes it for damage."""
+    states.save({"step": 1, "model": {"w": torch.arange(50.0)}})
+    archive, load = zipfile.ZipFile, torch.load
+    monkeypatch.setattr(FailingFile, "error", OSError(errno.EIO, "Input/output error"))
+    monkeypatch.setattr(zipfile, "ZipFile", lambda path: archive(FailingFile(path)))
+    monkeypatch.setattr(torch, "load", lambda path, **given: load(FailingFile(path), **given))
+    for reads in range(1000):
+        monkeypatch.setattr(FailingFile, "left", reads)
+        try:
+            state = states.load(anything)
+            break
+        except InputError as error:
+            assert "cannot be read now (Input/output error)" in str(error)
+    assert reads > 20 and state["step"] == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits on memory are Linux's")
+def test_too_little_memory_for_a_state_costs_none(states, monkeypatch):
+    """Told by PyTorch itself."""
+    states.save({"step": 1, "model": {"w": torch.zeros(10_000_000)}})
+    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (size + 10_000_000, limits[1]))
+    try:
+        with pytest.raises(InputError, match="cannot be read now"):
+            states.load(anything)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+    assert states.load(anything)["step"] == 1
 
 
 class Bomb:

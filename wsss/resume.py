@@ -1,5 +1,6 @@
 """The state of a run on disk: the newest and the one before, and only what is whole counts."""
 
+import errno
 import logging
 import os
 import shutil
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from wsss.errors import InputError
 from wsss.files import QuietFile, atomic_path
 
 log = logging.getLogger(__name__)
@@ -47,15 +49,20 @@ class ResumeStates:
 
         Args:
             check: called with the state; raises ValueError where it does not fit the run.
+
+        Raises:
+            InputError: one may be whole, but cannot be read now; all are kept.
         """
         for name in (NEWEST, BEFORE):
             path = self.folder / name
-            if not path.exists():
-                continue
             try:
                 state = _read(path, self.key)
                 check(state)
                 return state
+            except FileNotFoundError:
+                continue
+            except InputError:
+                raise
             except ValueError as error:
                 log.warning("%s: %s; it is not used", path, error)
                 path.unlink()
@@ -68,19 +75,52 @@ class ResumeStates:
 
 
 def _read(path, key):
+    """The state in a file.
+
+    Raises:
+        FileNotFoundError: there is none.
+        InputError: the system fails, which says nothing about the file.
+        ValueError: the file is damaged, or of another run.
+    """
     try:
         # torch itself does not look at the checksums.
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
         state = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise ValueError(f"no readable resume state ({reason})") from error
+        failure = _failure_of_the_system(error)
+        if failure is not None:
+            raise InputError(
+                f"{path}: the resume state cannot be read now ({_reason(failure)}); it is kept: "
+                "look at the disk and the memory and run again, or delete it to begin anew"
+            ) from error
+        raise ValueError(f"no readable resume state ({_reason(error)})") from error
     if damaged:
         raise ValueError(f"damaged resume state (in {damaged[:60]})")
     if not isinstance(state, dict) or state.get("key") != key:
         raise ValueError("resume state of another run")
     return state
+
+
+def _failure_of_the_system(error):
+    """The error of disk or memory behind one of reading; None if it is of what the file holds.
+
+    `zipfile` hides some behind an error of its own; EINVAL is a place before the file's begin.
+    """
+    while error is not None:
+        of_disk = isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
+        of_memory = isinstance(error, MemoryError) or "can't allocate memory" in str(error)
+        if of_disk or of_memory:
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _reason(error):
+    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return said.splitlines()[0][:120]
 
 
 def _flush(path):
