@@ -114,6 +114,44 @@ def test_versions_cost_no_import_of_torch():
     assert done.stdout.split() == ["True", "False"]
 
 
+MEMORY = """
+import re, sys
+from pathlib import Path
+import numpy as np
+from wsss.artifacts import ArtifactReader, ArtifactWriter
+
+def megabytes():
+    return int(re.search(r"VmRSS:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
+
+def write(path, ids):
+    arrays = {name: np.zeros((8, 8), np.uint8) for name in ("a", "b", "c")}
+    given = {"identity": {}, "parameters": {}, "sources": {}, "expected": ids}
+    with ArtifactWriter(path, "cams", **given) as writer:
+        for image_id in ids:
+            writer.write(image_id, arrays, size=[8, 8])
+
+def read(path, ids):
+    reader = ArtifactReader(path, "cams")
+    for image_id in ids:
+        reader.read(image_id)
+
+before = megabytes()
+{"write": write, "read": read}[sys.argv[1]](sys.argv[2], [f"image{i}" for i in range(3000)])
+print(megabytes() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_memory_does_not_grow_with_the_records(tmp_path):
+    """By itself HDF5 would keep some 40 MB of the structure of this file, in both."""
+    for what in ("write", "read"):
+        done = subprocess.run(
+            [sys.executable, "-c", MEMORY, what, str(tmp_path / "a.h5")],
+            cwd=ROOT, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert float(done.stdout) < 20, what
+
+
 def test_versions_are_provenance_and_a_missing_package_is_left_out(tmp_path, monkeypatch):
     reference = digest(write(tmp_path / "1.h5"))
     monkeypatch.setattr(artifacts, "PACKAGES", ("numpy", "no-such-package"))

@@ -22,6 +22,7 @@ from wsss.files import QuietFile, atomic_path
 from wsss.seals import problem_of, seal
 
 SCHEMA_VERSION = 1
+CACHED_STRUCTURE = 1 << 18  # bytes, as HDF5 counts them; they take 13 times that
 # Identity: what a reader compares. The rest of the root attributes is provenance.
 IDENTITY_KEYS = ("dataset", "index_digest", "classes", "variant", "seed", "stage", "split")
 # What decides values, by the names of requirements.lock.
@@ -77,6 +78,7 @@ class ArtifactWriter:
         with atomic_path(self.path) as temporary:
             with QuietFile(temporary, "w+") as self._disk:
                 with h5py.File(self._disk, "w", libver=("v110", "v110")) as file:
+                    _bound_cache(file)
                     file.attrs.update(self.header)
                     self._records = file.create_group("records")
                     yield self
@@ -125,6 +127,7 @@ def _create_dataset(parent, name, array, image_id):
 def _check_written(path, digests):
     """Read everything back: what is on disk is what was meant."""
     with h5py.File(path, "r") as file:
+        _bound_cache(file)
         for image_id, digest in digests.items():
             record = _record_of(file["records"][image_id])
             if record_digest(record.array, record.attributes) != digest:
@@ -247,11 +250,26 @@ def open_artifact(path, trusted=False):
             f"{path}: not a readable HDF5 file (truncated?); remake it with snakemake -f {path}"
         ) from error
     with _complaints(path):
+        _bound_cache(file)
         known = isinstance(file.get("records"), h5py.Group) and "kind" in file.attrs
     if not known:
         file.close()
         raise InputError(f"{path}: an HDF5 file, but no artifact of this workflow")
     return file
+
+
+def _bound_cache(file):
+    """Keep less of the file's structure in memory.
+
+    By itself HDF5 keeps what it has seen of each record, some 10 KB an image for each open file
+    and process, in pieces so small that the C library cannot give back what lies between them:
+    a training grew by 0.1 to 0.25 MB a step until it had read each image once.
+    """
+    config = file.id.get_mdc_config()
+    config.set_initial_size = True
+    config.initial_size = config.min_size = config.max_size = CACHED_STRUCTURE
+    config.incr_mode = config.flash_incr_mode = config.decr_mode = 0  # it does not adapt
+    file.id.set_mdc_config(config)
 
 
 def read_header(file):
