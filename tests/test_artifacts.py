@@ -114,6 +114,17 @@ def test_versions_cost_no_import_of_torch():
     assert done.stdout.split() == ["True", "False"]
 
 
+def test_an_artifact_is_on_disk_when_it_is_done(tmp_path, monkeypatch):
+    flushed, fsync = [], os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: flushed.append(os.fstat(handle).st_ino) or fsync(handle)
+    )
+    given = {"identity": {}, "parameters": {}, "sources": {}, "expected": []}
+    with ArtifactWriter(tmp_path / "a.h5", "cams", **given):
+        pass
+    assert flushed[-2:] == [(tmp_path / "a.h5").stat().st_ino, tmp_path.stat().st_ino]
+
+
 MEMORY = """
 import re, sys
 from pathlib import Path

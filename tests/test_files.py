@@ -1,7 +1,9 @@
 """Files that are either whole or not there."""
 
+import errno
 import os
 import signal
+import stat
 import subprocess
 import sys
 
@@ -28,6 +30,54 @@ def test_a_failure_leaves_what_was_there(tmp_path):
         raise RuntimeError
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_durable_is_on_disk_before_and_after_it_gets_its_name(tmp_path, monkeypatch):
+    path, done = tmp_path / "a.txt", []
+    fsync, replace = os.fsync, os.replace
+
+    def flushed(handle):
+        done.append(os.fstat(handle).st_ino)
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(os, "replace", lambda *names: done.append("named") or replace(*names))
+    with atomic_path(path, durable=True) as temporary:
+        temporary.write_text("new")
+    assert done == [path.stat().st_ino, "named", tmp_path.stat().st_ino]
+    done.clear()
+    with atomic_path(path) as temporary:
+        temporary.write_text("new")
+    assert done == ["named"]
+
+
+def test_a_disk_that_fills_up_when_it_is_flushed_is_one_line(tmp_path, monkeypatch):
+    """As on a network folder, which has only then tried to write."""
+
+    def full(handle):
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with (
+        pytest.raises(InputError, match=r"a\.txt: cannot be written: your disk quota"),
+        atomic_path(tmp_path / "a.txt", durable=True) as temporary,
+    ):
+        temporary.write_text("new")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_flushed_is_no_error(tmp_path, monkeypatch):
+    fsync = os.fsync
+
+    def unable(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", unable)
+    with atomic_path(tmp_path / "a.txt", durable=True) as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / "a.txt").read_text() == "new"
 
 
 def test_leftovers_of_a_killed_process_go_with_the_next_writer(tmp_path):

@@ -1,6 +1,7 @@
 """The command that trains the classifier: what it starts from, and what it writes."""
 
 import json
+import os
 
 import pytest
 import test_damaged_files
@@ -28,6 +29,7 @@ from wsss.artifacts import ArtifactReader
 from wsss.checkpoint import load_network, load_shared_weights
 from wsss.datasets.index import read_dataset, write_dataset
 from wsss.errors import InputError
+from wsss.resume import ResumeStates
 from wsss.training import classifier_loss
 
 
@@ -207,3 +209,21 @@ def test_the_key_of_a_stage_follows_its_code(tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(train_stage, "code_digest", lambda module, c=code: f"{module} {c}")
         test_damaged_files.call("train_stage", folder, capsys)
     assert keys[0] == keys[2] != keys[1]
+
+
+def test_a_finished_training_is_on_disk_before_its_state_goes(tmp_path, tiny_weights, monkeypatch):
+    flushed, before = set(), []
+    fsync, remove = os.fsync, ResumeStates.remove
+
+    def noted(handle):
+        flushed.add(os.fstat(handle).st_ino)
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(
+        ResumeStates, "remove", lambda states: before.append(set(flushed)) or remove(states)
+    )
+    train_classifier.main(classifier_command(tmp_path, tiny_weights))
+    made = {path.stat().st_ino for path in (tmp_path, tmp_path / "m.pt", tmp_path / "l")}
+    assert made <= before[0] and len(before) == 1
+    assert not list(tmp_path.glob(".resume-*"))

@@ -75,7 +75,7 @@ class ArtifactWriter:
 
     @contextmanager
     def _write_all(self):
-        with atomic_path(self.path) as temporary:
+        with atomic_path(self.path, durable=True) as temporary:
             with QuietFile(temporary, "w+") as self._disk:
                 with h5py.File(self._disk, "w", libver=("v110", "v110")) as file:
                     _bound_cache(file)

@@ -41,7 +41,7 @@ def save_checkpoint(path, network, arguments, identity, parameters, *, sources=N
         name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
     }
     digest = state_digest(state)
-    with atomic_path(path) as temporary, QuietFile(temporary, "w+") as file:
+    with atomic_path(path, durable=True) as temporary, QuietFile(temporary, "w+") as file:
         torch.save(
             {
                 "format": FORMAT,

@@ -15,6 +15,7 @@ from wsss.errors import InputError
 
 NO_ROOM = "free some space, or set keep: final, and run again"
 NOT_ALLOWED = "make the folder writable, or run as its owner"
+NO_FLUSH = (errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EACCES)
 FULL_DISK = 1 << 16  # bytes left
 REMEDIES = {
     errno.ENOSPC: f"the disk is full; {NO_ROOM}",
@@ -29,12 +30,15 @@ REMEDIES = {
 
 
 @contextmanager
-def atomic_path(path, tidy=True):
+def atomic_path(path, tidy=True, durable=False):
     """Yield a temporary path beside `path`; move it there on success, remove it on failure.
 
     The name keeps the suffix of `path`, since writers choose their format by it. What a killed
     process of this machine left behind is removed, if `tidy`: that reads the folder, which for a
     file among very many takes longer than writing it. `remove_leftovers` does it for all at once.
+
+    What is `durable` is on disk in the end and outlives a power cut, for files that took long to
+    make: it costs 4 ms a file on a solid-state disk, writing a small one without it 0.3 ms.
 
     Raises:
         InputError: the disk is full, or may not be written, or the folder cannot be made.
@@ -48,7 +52,11 @@ def atomic_path(path, tidy=True):
         temporary = path.with_name(partial_name(path))
         try:
             yield temporary
+            if durable:
+                flush(temporary)
             os.replace(temporary, path)
+            if durable:
+                flush(path.parent)
         finally:
             with suppress(PermissionError):
                 temporary.unlink(missing_ok=True)
@@ -136,6 +144,22 @@ class QuietFile(io.FileIO):
         """Raise the first error that was kept back."""
         if self.error is not None:
             raise self.error
+
+
+def flush(path):
+    """Have a file, or the names in a folder, on disk, so that the power may go.
+
+    Where a folder cannot be flushed, as on some network disks, that is all right.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if error.errno not in NO_FLUSH or not Path(path).is_dir():
+            raise
 
 
 def remove_leftovers(folder):

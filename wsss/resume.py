@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from wsss.errors import InputError
-from wsss.files import QuietFile, atomic_path
+from wsss.files import QuietFile, atomic_path, flush
 
 log = logging.getLogger(__name__)
 
@@ -37,10 +37,10 @@ class ResumeStates:
             with QuietFile(temporary, "w+") as file:
                 torch.save({"key": self.key, **state}, file)
                 file.raise_error()
-            _flush(temporary)
+            flush(temporary)
             if newest.exists():
                 os.replace(newest, self.folder / BEFORE)
-        _flush(self.folder)
+        flush(self.folder)
 
     def load(self, check):
         """The newest state that is whole, as a dict; None if there is none.
@@ -121,12 +121,3 @@ def _failure_of_the_system(error):
 def _reason(error):
     said = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return said.splitlines()[0][:120]
-
-
-def _flush(path):
-    """Have it on disk, so that the power may go."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -369,7 +369,10 @@ def _freeze(backbone, names, section):
 
 def write_log(path, rows):
     """Losses and learning rate as CSV; a run of no steps has a header and no rows."""
-    with atomic_path(path) as temporary, open(temporary, "w", newline="") as file:
+    with (
+        atomic_path(path, durable=True) as temporary,
+        open(temporary, "w", newline="") as file,
+    ):
         writer = csv.DictWriter(file, fieldnames=rows[0] if rows else LOG_COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
