@@ -3,14 +3,17 @@
 import errno
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from wsss.errors import InputError
-from wsss.files import atomic_path, make_folder, sha256_of
+from wsss.files import atomic_path, make_folder, remove_leftovers, sha256_of
 
 WRITER = """
 import sys, time
@@ -123,6 +126,47 @@ def test_a_name_that_is_too_long_is_one_line(tmp_path):
         ):
             temporary.write_text("new")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("remove", ["the next writer", "remove_leftovers"])
+def test_leftovers_of_other_machines_go_after_a_day(tmp_path, remove):
+    path, now = tmp_path / "a.b.txt", time.time()
+    hours = {
+        ".a.b.node7-12.partial.txt": 25,
+        ".a.b.node-8.cluster-7.partial.txt": 25,
+        ".a.b.node9-12.partial.txt": 23,
+        ".a.b.txt": 25,
+        ".a.b.node7-x.partial.txt": 25,
+        "a.b.node7-12.partial.txt": 25,
+        f".a.b.{socket.gethostname()}-{os.getpid()}.partial.txt": 25,
+    }
+    for name, age in hours.items():
+        (tmp_path / name).write_text("half")
+        os.utime(tmp_path / name, (now - 3600 * age,) * 2)
+    if remove == "remove_leftovers":
+        remove_leftovers(tmp_path)
+    else:
+        with atomic_path(path) as temporary:  # a file of this very process becomes its own
+            temporary.write_text("mine")
+        (tmp_path / list(hours)[-1]).write_text("half")
+        path.unlink()
+    assert {left.name for left in tmp_path.iterdir()} == set(list(hours)[2:])
+
+
+def test_leftovers_that_may_not_be_removed_stay(tmp_path, monkeypatch):
+    left = tmp_path / ".a.node7-12.partial.txt"
+    left.write_text("half")
+    os.utime(left, (0, 0))
+
+    def refuse(*_, **__):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(left))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", refuse)
+        remove_leftovers(tmp_path)
+        with atomic_path(tmp_path / "a.txt") as temporary:
+            temporary.write_text("new")
+    assert (tmp_path / "a.txt").read_text() == "new" and left.exists()
 
 
 def test_digest_is_that_of_the_content(tmp_path):

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import socket
+import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from wsss.errors import InputError
 NO_ROOM = "free some space, or set keep: final, and run again"
 NOT_ALLOWED = "make the folder writable, or run as its owner"
 NO_FLUSH = (errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EACCES)
+DAY = 24 * 60 * 60  # seconds
 FULL_DISK = 1 << 16  # bytes left
 REMEDIES = {
     errno.ENOSPC: f"the disk is full; {NO_ROOM}",
@@ -33,9 +35,9 @@ REMEDIES = {
 def atomic_path(path, tidy=True, durable=False):
     """Yield a temporary path beside `path`; move it there on success, remove it on failure.
 
-    The name keeps the suffix of `path`, since writers choose their format by it. What a killed
-    process of this machine left behind is removed, if `tidy`: that reads the folder, which for a
-    file among very many takes longer than writing it. `remove_leftovers` does it for all at once.
+    The name keeps the suffix of `path`, since writers choose their format by it. What killed
+    processes left behind is removed, if `tidy`: that reads the folder, which for a file among very
+    many takes longer than writing it. `remove_leftovers` does it for all at once.
 
     What is `durable` is on disk in the end and outlives a power cut, for files that took long to
     make: it costs 4 ms a file on a solid-state disk, writing a small one without it 0.3 ms.
@@ -47,9 +49,10 @@ def atomic_path(path, tidy=True, durable=False):
     with _write_problems(path):
         make_folder(path.parent)
         if tidy:
-            pattern = f".{glob.escape(path.stem)}.{socket.gethostname()}-*.partial{path.suffix}"
-            _remove_dead(path.parent.glob(pattern))
-        temporary = path.with_name(partial_name(path))
+            pattern = f".{glob.escape(path.stem)}.*-*.partial{glob.escape(path.suffix)}"
+            _remove_abandoned(path.parent.glob(pattern))
+        writer = f"{socket.gethostname()}-{os.getpid()}"
+        temporary = path.with_name(f".{path.stem}.{writer}.partial{path.suffix}")
         try:
             yield temporary
             if durable:
@@ -75,12 +78,6 @@ def make_folder(folder, key=None):
         remedy = REMEDIES.get(error.errno, "name another folder")
         reason = error.strerror or error
         raise InputError(f"{place}: the folder cannot be made ({reason}): {remedy}") from error
-
-
-def partial_name(path):
-    """The name of the temporary file by which `atomic_path` makes a file in this process."""
-    path = Path(path)
-    return f".{path.stem}.{socket.gethostname()}-{os.getpid()}.partial{path.suffix}"
 
 
 @contextmanager
@@ -163,15 +160,29 @@ def flush(path):
 
 
 def remove_leftovers(folder):
-    """Remove unfinished files in a folder that killed processes of this machine left there."""
-    _remove_dead(Path(folder).glob(f".*.{socket.gethostname()}-*.partial.*"))
+    """Remove unfinished files in a folder that killed processes left there."""
+    _remove_abandoned(Path(folder).glob(".*.*-*.partial.*"))
 
 
-def _remove_dead(paths):
+def _remove_abandoned(paths):
     for left in paths:
-        process = left.name.rpartition(".partial")[0].rpartition("-")[2]
-        if process.isdecimal() and not _alive(int(process)):
-            left.unlink(missing_ok=True)
+        # Another job may be at it, too; and in a shared folder it may be somebody else's.
+        with suppress(FileNotFoundError, PermissionError):
+            if _is_abandoned(left):
+                left.unlink()
+
+
+def _is_abandoned(left):
+    """Whether nobody writes an unfinished file any more.
+
+    Which processes live on another machine cannot be asked: there a day without writing counts.
+    """
+    writer, _, process = left.name.rpartition(".partial")[0].rpartition("-")
+    if not process.isdecimal():
+        return False
+    if writer.endswith(f".{socket.gethostname()}"):
+        return not _alive(int(process))
+    return time.time() - left.stat().st_mtime > DAY
 
 
 def _alive(pid):
