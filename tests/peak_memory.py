@@ -21,7 +21,8 @@ def register():
 
 def main():
     sys.path[:0] = [str(Path(__file__).parents[1])]
-    if "--model" in sys.argv:  # the others do without PyTorch, and so with less memory
+    # The others do without PyTorch, and so with less memory.
+    if {"--model", "--weights"} & set(sys.argv):
         register()
     import_module(f"workflow_scripts.{sys.argv[1]}").main(sys.argv[2:])
     # ru_maxrss would begin with what the parent had.

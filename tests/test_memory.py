@@ -1,6 +1,6 @@
 """Peak memory of the long jobs at 200 and at 2,000 images; `make memory` writes the table.
 
-Slow, and so not part of `make test`: some minutes. Training reads image by image as these do.
+Slow, and so not part of `make test`: some minutes.
 """
 
 import csv
@@ -8,15 +8,20 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import test_damaged_files
+import test_training
 import torch
-from test_damaged_files import BACKBONE, COMMANDS, build, name_of
+from conftest import TinyBackbone
+from PIL import Image
+from test_damaged_files import BACKBONE, COMMANDS, Command, build, name_of
 
 from model.auxsegnet import AuxSegNet
+from model.backbones import BACKBONES
 from wsss.checkpoint import network_arguments, save_checkpoint
 from wsss.datasets.index import read_dataset
 
@@ -25,18 +30,55 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "docs/results/memory.csv"
 COUNTS = (200, 2000)
-# MB that 1,800 images more may add. HDF5's own lists and what the C library keeps between them grow
-# by some 60 MB, and stay there; kept in memory, the label maps of these images would be 88 MB and
-# their photographs 265 MB.
-ALLOWED = 80
-VIEWS = {"scales": [1.0], "flip": False, "long_side": None, "precision": "fp32"}
+# MB that 1,800 images more may add. The index, HDF5's lists and what the C library keeps between
+# them take up to 32; kept in memory, the label maps of these images would be 88 MB and their
+# photographs 265 MB.
+ALLOWED = 50
 SHARD = {"--shard": 0, "--shards": 1}
-NETWORK_JOBS = {
-    "extract_cams": {"--model": "start.pt"},
-    "refine_cams": {"--model": "stage0.pt", "--output-saliency": "made.saliency.h5"},
-    "segment": {"--model": "stage1.pt", "--split": "val"},
+NETWORK = {**SHARD, "--device": "cpu"}
+VIEWS = {"scales": [1.0], "flip": False, "long_side": None, "precision": "fp32", "merge": "max"}
+FOLDER = "FOLDER"  # in settings: that of the images
+LEARNING = test_training.SETTINGS | {"epochs": 1, "batch_size": 4, "crop": 64}
+TRAINING = test_damaged_files.TRAINING | {
+    "stage": LEARNING | {"later_learning_rate": None},
+    "classifier": LEARNING,
+}
+OWN_PHOTOGRAPHS = {
+    "format": "folder",
+    "root": f"{FOLDER}/own",
+    "folder": {"images": "images", "masks": "masks", "labels": "labels.csv"},
+}
+JOBS = COMMANDS | {
+    "index_dataset": Command({}, {}, settings=OWN_PHOTOGRAPHS, output="--data", run=False),
+    "predict_saliency": Command(
+        {},
+        {},
+        SHARD,
+        {"source": "maps", "maps": {"folder": f"{FOLDER}/own/saliency"}},
+        run=False,
+    ),
+    "train_classifier": Command(
+        {},
+        {},
+        {"--weights": "tiny.pth", "--log-csv": "log.csv", "--device": "cpu", "--seed": 0},
+        TRAINING,
+        run=False,
+    ),
+    "train_stage": replace(COMMANDS["train_stage"], settings=TRAINING),
+    "extract_cams": Command(
+        {}, {}, {"--model": "start.pt", "--seed": 0, **NETWORK}, VIEWS, run=False
+    ),
+    "refine_cams": Command(
+        {},
+        {},
+        {"--model": "stage0.pt", "--output-saliency": "made.saliency.h5", **NETWORK},
+        VIEWS,
+        output="--output-cams",
+    ),
+    "segment": Command({}, {}, {"--model": "stage1.pt", "--split": "val", **NETWORK}, VIEWS),
 }
 MEASURED = (
+    *("index_dataset", "predict_saliency", "train_classifier", "train_stage"),
     *("extract_cams", "refine_cams", "segment"),
     *("make_pseudo_labels", "segment_crf", "evaluate_pseudo_labels", "evaluate_segmentation"),
     *("export_masks", "export_cams"),
@@ -46,10 +88,6 @@ MEASURED = (
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """Number of images -> folder with that many a split."""
-    from conftest import TinyBackbone
-
-    from model.backbones import BACKBONES
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(BACKBONES, "tiny", TinyBackbone)
         height, width = test_damaged_files.SIZE
@@ -60,6 +98,7 @@ def folders(tmp_path_factory):
         made = {count: build(tmp_path_factory.mktemp(str(count)), count) for count in COUNTS}
         for folder in made.values():
             add_checkpoints(folder)
+            add_own_photographs(folder)
     return made
 
 
@@ -81,36 +120,43 @@ def add_checkpoints(folder):
         torch.manual_seed(stage)
         who = data | {"variant": "auxsegnet", "seed": 0, "stage": stage}
         save_checkpoint(folder / f"stage{stage}.pt", AuxSegNet(**arguments), arguments, who, {})
+    torch.save(TinyBackbone().state_dict(), folder / "tiny.pth")
+
+
+def add_own_photographs(folder):
+    """The same photographs and masks once more, as a data set of the format `folder`."""
+    index, own = read_dataset(folder), folder / "own"
+    for part in ("images", "masks", "saliency"):
+        (own / part).mkdir(parents=True)
+    rows = [("image_id", "split", "labels")]
+    for record in index.records:
+        name = f"{record.image_id}.png"
+        (own / "images" / name).symlink_to(index.root / record.image)
+        (own / "masks" / name).symlink_to(index.root / record.mask)
+        Image.new("L", (record.width, record.height), 100).save(own / "saliency" / name)
+        rows.append((record.image_id, record.split, ";".join(record.labels)))
+    with open(own / "labels.csv", "w", newline="") as file:
+        csv.writer(file).writerows(rows)
 
 
 def words(name, folder):
     """The arguments of a command over all images of a folder."""
-    if name in NETWORK_JOBS:
-        options = {**NETWORK_JOBS[name], **SHARD, "--device": "cpu", "--seed": 0}
-        if name != "extract_cams":
-            options |= {"--variant": "auxsegnet", "--stage": 1}
-        settings = VIEWS | {"merge": "max"}
-        output = "--output-cams" if name == "refine_cams" else "--output"
-    else:
-        command = COMMANDS[name]
-        options = {**command.arguments}
-        if command.run:
-            options |= {"--variant": "auxsegnet", "--seed": 0, "--stage": 1}
-        settings, output = command.settings or {}, command.output
-    if name not in NETWORK_JOBS and not COMMANDS[name].data:
-        options |= {"--data": folder}
-    else:
-        options |= {"--data": folder, "--settings": json.dumps(settings)}
-    files = (".pt", ".h5")
-    made = [] if name in NETWORK_JOBS else inputs(name, folder)
+    job = JOBS[name]
+    options = {"--data": folder, **job.arguments}
+    if job.run:
+        options |= {"--variant": "auxsegnet", "--seed": 0, "--stage": 1}
+    if job.data:
+        options["--settings"] = json.dumps(job.settings or {}).replace(FOLDER, str(folder))
+    made = inputs(job, folder)
     for option, value in options.items():
-        made += [option, str(folder / value if str(value).endswith(files) else value)]
-    return [*made, output, str(folder / f"made_{name}" / "made.h5")]
+        is_file = str(value).endswith((".pt", ".pth", ".h5", ".csv"))
+        made += [option, str(folder / value if is_file else value)]
+    return [*made, job.output, str(folder / f"made_{name}" / "made.h5")]
 
 
-def inputs(name, folder):
+def inputs(job, folder):
     given = []
-    for option, value in COMMANDS[name].inputs.items():
+    for option, value in job.inputs.items():
         given += [option] * bool(option) + [f"{folder / name_of(value)}.h5"]
     return given
 
