@@ -2,13 +2,13 @@
 
 import hashlib
 import pickle
-import zipfile
 
 import torch
 
 from model.auxsegnet import AuxSegNet
 from wsss.errors import InputError, printable
 from wsss.files import QuietFile, atomic_path
+from wsss.seals import damaged_part
 
 FORMAT = "auxsegnet-checkpoint-1"
 # What building a network raises for arguments that are none.
@@ -112,18 +112,6 @@ def read_checkpoint(path, **identity):
             f"remake it with snakemake -f {path}"
         )
     return checkpoint
-
-
-def damaged_part(path):
-    """Name of the first part of a file of `torch.save` that its checksum does not fit, or None.
-
-    PyTorch itself does not look at the checksums, and settings have no digest of their own.
-
-    Raises:
-        OSError, zipfile.BadZipFile, ...: it cannot be read, or is no such file.
-    """
-    with zipfile.ZipFile(path) as archive:
-        return archive.testzip()
 
 
 def _is_whole(checkpoint):

@@ -4,13 +4,13 @@ import errno
 import logging
 import os
 import shutil
-import zipfile
 from pathlib import Path
 
 import torch
 
 from wsss.errors import InputError
 from wsss.files import QuietFile, atomic_path, flush
+from wsss.seals import damaged_part
 
 log = logging.getLogger(__name__)
 
@@ -83,9 +83,7 @@ def _read(path, key):
         ValueError: the file is damaged, or of another run.
     """
     try:
-        # torch itself does not look at the checksums.
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
+        damaged = damaged_part(path)
         state = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise

@@ -7,6 +7,7 @@ without one is trusted as little as one with a wrong one: what took it may have 
 
 import hashlib
 import os
+import zipfile
 
 MAGIC = b"\nAuxSegNet-seal\n"
 LENGTH = len(MAGIC) + hashlib.sha256().digest_size
@@ -40,6 +41,18 @@ def problem_of(path):
         if found[len(MAGIC) :] != _digest(file, size):
             return "damaged since it was written (its checksum differs)"
     return None
+
+
+def damaged_part(path):
+    """Name of the first part of a file of `torch.save` that its checksum does not fit, or None.
+
+    PyTorch itself does not look at the checksums, and settings have no digest of their own.
+
+    Raises:
+        OSError, zipfile.BadZipFile, ...: it cannot be read, or is no such file.
+    """
+    with zipfile.ZipFile(path) as archive:
+        return archive.testzip()
 
 
 def _digest(file, size):
