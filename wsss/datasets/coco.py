@@ -174,7 +174,7 @@ def _check_sizes(index, annotations):
         )
 
 
-def test_records(settings, root):
+def records_to_predict(settings, root):
     """Records of the images that are only predicted: all of a folder, or those of a list."""
     options = settings["coco"]
     if not options["test_images"]:

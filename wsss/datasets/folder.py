@@ -46,7 +46,7 @@ def build(settings, root):
     return measured(DatasetIndex(root, classes, values, tuple(records), others))
 
 
-def test_records(settings, root):
+def records_to_predict(settings, root):
     """Records of the images that are only predicted, whatever they show."""
     options = settings["folder"]
     photographs = _photographs(options, root)

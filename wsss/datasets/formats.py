@@ -22,10 +22,10 @@ def _build_demo(settings, root):
 
 FORMATS = {"voc": voc.build, "coco": coco.build, "folder": folder.build, "demo": _build_demo}
 # Functions of (settings, root) -> records without their sizes.
-TEST_RECORDS = {
-    "voc": voc.test_records,
-    "coco": coco.test_records,
-    "folder": folder.test_records,
+RECORDS_TO_PREDICT = {
+    "voc": voc.records_to_predict,
+    "coco": coco.records_to_predict,
+    "folder": folder.records_to_predict,
 }
 
 
@@ -52,7 +52,7 @@ def with_test_images(index, settings):
 
     Raises InputError with the key or file to mend, as for an image that is in another split.
     """
-    find = TEST_RECORDS.get(settings["format"])
+    find = RECORDS_TO_PREDICT.get(settings["format"])
     records = find(settings, index.root) if find else ()
     found = measured(replace(index, records=tuple(records))).records
     return replace(index, records=(*index.records, *found))

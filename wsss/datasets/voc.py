@@ -79,7 +79,7 @@ def build(settings, root):
     return measured(DatasetIndex(root, classes, values, tuple(records), others))
 
 
-def test_records(settings, root):
+def records_to_predict(settings, root):
     """Records of the images that are only predicted: all of `voc.test_list`, whatever they show."""
     voc = settings["voc"]
     ids = _listed_ids(root / voc["devkit"], voc, "test_list")
