@@ -4,17 +4,21 @@ The photographs tell where a pixel comes from: red is 5 * column, green 5 * row,
 of the image. Segmentation labels are the column, saliency rises from row to row.
 """
 
+import multiprocessing
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader, Dataset
 
 from wsss.artifacts import Record
 from wsss.augmentation import crop_and_pad, jitter_colours, random_crop_origin
-from wsss.batches import BatchPlan, TrainingImages, batch_loader
+from wsss.batches import BatchPlan, TrainingImages, batch_loader, batches_of
 from wsss.datasets.index import DatasetIndex, ImageRecord
+from wsss.errors import InputError
+from wsss.signals import ignore_stopping
 
 CLASSES = ("cat", "dog", "cow")
 MEAN, STD = (0.1234, 0.4321, 0.2345), (0.2, 0.25, 0.3)  # no 8-bit value becomes zero
@@ -292,3 +296,34 @@ def test_crop_reaches_every_corner():
     assert origins == {(0, 0), (1, 0), (2, 0)}
     array = np.arange(10).reshape(5, 2)
     assert crop_and_pad(array, (2, 0), 3, -1).tolist() == [[4, 5, -1], [6, 7, -1], [8, 9, -1]]
+
+
+class Unreadable(Dataset):
+    """Items of which the third cannot be read."""
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, position):
+        if position == 2:
+            raise InputError("this one is damaged")
+        return position
+
+
+@pytest.fixture
+def loading():
+    return batches_of(DataLoader(Unreadable(), num_workers=1, worker_init_fn=ignore_stopping))
+
+
+def test_loading_processes_end_with_the_batches(loading):
+    next(loading)
+    assert multiprocessing.active_children()
+    loading.close()
+    assert not multiprocessing.active_children()
+
+
+def test_loading_processes_end_although_a_traceback_holds_on_to_them(loading):
+    with pytest.raises(InputError, match="this one is damaged") as kept:
+        list(loading)
+    assert not multiprocessing.active_children()
+    assert kept.tb

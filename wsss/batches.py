@@ -139,3 +139,18 @@ def batch_loader(images, plan, workers, pin_memory):
         # Else it draws from PyTorch's own generator, and a resumed run has another dropout.
         generator=torch.Generator(),
     )
+
+
+def batches_of(loader):
+    """The batches of a `DataLoader`, whose processes end with this generator, however that ends.
+
+    PyTorch ends them when the last reference to the iterator is gone. The traceback of an error
+    holds one, maybe until Python exits; and there it waits for them for ever, as they ignore the
+    signal that it sends them.
+    """
+    batches = iter(loader)
+    try:
+        yield from batches
+    finally:
+        if loader.num_workers:
+            batches._shutdown_workers()

@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from model.backbones import freeze
 from model.losses import IGNORE, classification_loss, stage_losses, weighted_sum
 from wsss.artifacts import installed_versions
-from wsss.batches import BatchPlan, TrainingImages, batch_loader
+from wsss.batches import BatchPlan, TrainingImages, batch_loader, batches_of
 from wsss.devices import autocast
 from wsss.errors import InputError, StoppedError, listed
 from wsss.files import atomic_path
@@ -208,7 +208,7 @@ class Trainer:
     def _batches(self, images, plan):
         """Closing this generator ends the loader's processes."""
         on_gpu = self.hardware.device.type == "cuda"
-        yield from batch_loader(images, plan, self.hardware.workers, on_gpu)
+        yield from batches_of(batch_loader(images, plan, self.hardware.workers, on_gpu))
 
     def _agree(self, batch, request, steps):
         """What all ranks must know before a step: stop, save, and the whole batch's counts."""
