@@ -357,12 +357,10 @@ def _repeated(items):
     return list(repeated)
 
 
-INDEX_FILE, CLASSES_FILE, TEST_FILE, ROOT_FILE = (
-    "index.csv",
-    "classes.csv",
-    "test_images.csv",
-    "root.txt",
-)
+INDEX_FILE = "index.csv"
+CLASSES_FILE = "classes.csv"
+TEST_FILE = "test_images.csv"
+ROOT_FILE = "root.txt"
 
 
 def write_dataset(index, folder):
