@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import confusion_matrix
 
 from wsss.errors import InputError
-from wsss.metrics import ConfusionMatrix, mean_defined
+from wsss.metrics import ConfusionMatrix, iou_of, mean_defined
 
 CLASSES = 4
 
@@ -151,6 +151,15 @@ def test_parts_merge_to_the_whole():
         np.testing.assert_array_equal(merged.missed, whole.missed)
         for name, values in whole.scores().items():
             np.testing.assert_array_equal(merged.scores()[name], values)
+
+
+def test_overlaps_of_images_add_up():
+    pairs = [random_maps(seed) for seed in range(4)]
+    overlaps = np.stack([counted([pair]).overlap() for pair in pairs])
+    assert overlaps.shape == (4, 2, CLASSES + 1) and overlaps.dtype == np.int64
+    np.testing.assert_array_equal(iou_of(overlaps.sum(axis=0)), counted(pairs).iou())
+    each = [counted([pair]).iou() for pair in pairs]
+    np.testing.assert_array_equal(iou_of(overlaps), each)
 
 
 def test_scores_have_methods_of_their_own():

@@ -63,9 +63,10 @@ def test_snakemake_commands_have_a_plan(workspace, tmp_path, line):
 @pytest.mark.parametrize("line", PYTHON)
 def test_python_commands_run(finished_workspace, tmp_path, line):
     _, *words = shlex.split(line)
-    folders = {word for option, word in pairwise(words) if option in ("--out", "--saliency")}
+    options = ("--out", "--output", "--saliency")
+    written = {word for option, word in pairwise(words) if option in options}
     words = [
-        str(tmp_path / Path(word).name) if word in folders or word.endswith(".png") else word
+        str(tmp_path / Path(word).name) if word in written or word.endswith(".png") else word
         for word in words
     ]
     done = subprocess.run(

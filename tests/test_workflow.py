@@ -18,6 +18,7 @@ from conftest import TINY_RUN
 from PIL import Image, ImageDraw
 from workspace import ROOT, Workspace
 
+from workflow_scripts import compare_runs
 from wsss.artifacts import ArtifactReader
 
 DEMO = "results/demo"
@@ -319,6 +320,20 @@ def test_columns_of_the_summary(finished):
     assert all(0 <= float(row[name]) <= 100 for row in rows for name in scores.split())
     assert all(row[f"{name}_std"] == "" for row in rows for name in scores.split())
     assert {row["runs"] for row in rows} == {"1"}
+
+
+def test_runs_compare_as_they_were_scored(finished, tmp_path, monkeypatch):
+    monkeypatch.chdir(finished.folder)  # the root of the demo is relative
+    expected = {}
+    for stage in (0, 1):
+        with open(f"{RUN}/stage{stage}/evaluation/segmentation.csv", newline="") as file:
+            means = (row for row in csv.DictReader(file) if row["class_id"] == "")
+            expected |= {f"auxsegnet/stage{stage}/{m['prediction']}": m["iou"] for m in means}
+    assert len(expected) == 6
+    words = [DEMO, "--runs", *expected, "--seeds", "0", "--output", str(tmp_path / "table.csv")]
+    compare_runs.main(words)
+    with open(tmp_path / "table.csv", newline="") as file:
+        assert {row["run"]: row["miou"] for row in csv.DictReader(file)} == expected
 
 
 def test_the_learning_rate_is_reset_at_each_stage(finished):

@@ -98,10 +98,14 @@ class ConfusionMatrix:
             else np.zeros(self.labels, np.int64)
         )
 
+    def overlap(self) -> np.ndarray:
+        """Intersection and union per class in pixels, int64 (2, C + 1); both add up over images."""
+        hits = np.diag(self.matrix)
+        return np.stack([hits, self._present() + self.matrix.sum(axis=0) - hits])
+
     def iou(self):
         """Intersection over union per class, float64 (C + 1,); 0/0 is NaN, as in all scores."""
-        hits = np.diag(self.matrix)
-        return _ratio(hits, self._present() + self.matrix.sum(axis=0) - hits)
+        return iou_of(self.overlap())
 
     def precision(self):
         """Per class, the share of its predicted pixels that are right; float64 (C + 1,)."""
@@ -123,8 +127,20 @@ class ConfusionMatrix:
         return {name: mean_defined(values) for name, values in self.scores().items()}
 
 
+def iou_of(overlap: np.ndarray) -> np.ndarray:
+    """Intersection over union as PASCAL VOC defines it (Everingham et al., IJCV 2010).
+
+    Args:
+        overlap: pixels (..., 2, C + 1), a `ConfusionMatrix.overlap` or sums of several.
+
+    Returns:
+        float64 (..., C + 1), NaN for a class that is neither there nor predicted.
+    """
+    return _ratio(overlap[..., 0, :], overlap[..., 1, :])
+
+
 def _ratio(part, whole):
-    return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
+    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
 
 
 def mean_defined(values):
