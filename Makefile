@@ -9,7 +9,7 @@ PIP_ARGS ?=
 CONFIG ?=
 BIN := .venv/bin
 
-.PHONY: help setup demo demo-seeds check cancel kills memory test test-resnet38 test-slurm test-slurm-full \
+.PHONY: help setup demo demo-seeds check gpu-check cancel kills memory test test-resnet38 test-slurm test-slurm-full \
 	lint format clean
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make demo-seeds  three data seeds, to docs/results/demo_seeds.csv (a quarter of an hour)"
 	@echo "make kills   kill trainings at random moments, to docs/results/kills.csv (a quarter of an hour)"
 	@echo "make check   look at data, weights, device and disk before a run (CONFIG=...)"
+	@echo "make gpu-check  does it compute rightly on this GPU, how fast, and after a kill (five minutes)"
 	@echo "make cancel  cancel the Slurm jobs that a killed Snakemake left in this folder"
 	@echo "make test    lint and tests"
 	@echo "make test-resnet38  five stages with ResNet38 on eight photographs, three minutes for each of two"
@@ -55,6 +56,11 @@ demo-seeds: demo
 
 check: setup
 	$(BIN)/python -m workflow_scripts.check_run $(if $(CONFIG),--configfile $(CONFIG))
+
+# Without set-up: with the PyTorch of the machine, where there is no .venv.
+gpu-check:
+	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m gpu_check \
+		$(if $(PHOTOGRAPHS),--photographs $(PHOTOGRAPHS))
 
 # Evidence, a quarter of an hour: jobs that are killed end with the weights of whole ones.
 kills: setup

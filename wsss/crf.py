@@ -1,7 +1,6 @@
 """Dense conditional random fields (Krähenbühl and Koltun, 2011) over whole images."""
 
 import numpy as np
-import pydensecrf.densecrf as densecrf
 
 # The CRF of DSS (Hou et al., TPAMI 2019), on which the paper's CRF_d rests.
 SALIENCY_CRF = {
@@ -50,6 +49,9 @@ def dense_crf(
     Raises:
         ValueError: the image is not uint8 RGB of the size of the unary.
     """
+    # Here, so that GPU machines without pydensecrf can make the pseudo labels of stage 0.
+    from pydensecrf import densecrf
+
     labels, height, width = unary.shape
     if image.dtype != np.uint8 or image.shape != (height, width, 3):
         raise ValueError(

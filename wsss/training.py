@@ -168,7 +168,7 @@ class Trainer:
             for batch in bar:
                 shares = self._agree(batch, request, plan.steps)
                 learning_rate = self._set_learning_rate(plan.steps)
-                self.state.meter.add(self._optimise(network, batch, shares))
+                self.state.meter.add(self.optimise(network, batch, shares))
                 self.state.step += 1
                 position = self.state.step % plan.steps_per_epoch  # 0 at the end of an epoch
                 if position % every == 0:
@@ -240,7 +240,14 @@ class Trainer:
             group["lr"] = group["initial_lr"] * factor
         return self.settings["learning_rate"] * factor
 
-    def _optimise(self, network, batch, shares):
+    def optimise(self, network, batch, shares=None):
+        """One step of the optimiser; the detached losses by name.
+
+        Args:
+            network: this trainer's, wrapped where several processes train together.
+            batch: of `batch_loader`.
+            shares: see `stage_loss`.
+        """
         batch = {
             key: value.to(self.hardware.device, non_blocking=True) for key, value in batch.items()
         }

@@ -1,0 +1,74 @@
+"""Does the workflow compute rightly on this GPU, how fast, and what survives a kill?
+
+Some five minutes on one GPU; without one, a miniature of the same on the CPU. Needs nothing but
+what runs the jobs: PyTorch 2, NumPy, h5py, OpenCV, Pillow, PyYAML, tqdm.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+from gpu_check import arithmetic, inference, parity, resuming, sharing, speed
+from gpu_check.answers import Answer, table, write_answers
+from gpu_check.material import Material
+from gpu_check.size import FULL, MINIATURE
+from wsss.devices import choose_device, make_repeatable
+
+QUESTIONS = (arithmetic, parity, speed, inference, resuming, sharing)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Ask all questions; 0 if all that can be wrong is right."""
+    args = parse(argv)
+    device = choose_device(args.device)
+    on_gpu = device.type == "cuda"
+    make_repeatable(0, device, os.cpu_count() if on_gpu else 1)
+    size = FULL if on_gpu else MINIATURE
+    found = []
+    with tempfile.TemporaryDirectory(prefix="gpu_check-") as folder:
+        material = Material(device, size, Path(folder), args.photographs)
+        material.prepare()
+        for answer in _all_answers(material):
+            print(answer, flush=True)
+            found.append(answer)
+            write_answers(args.output, found)
+    print(f"\n{table(found)}\n{args.output} and .txt")
+    return int(any(answer.ok is False for answer in found))
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="gpu_check", description=__doc__)
+    parser.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto")
+    parser.add_argument("--photographs", type=Path, help="folder of images; else they are drawn")
+    parser.add_argument("--output", type=Path, default=Path("results/gpu_check.json"))
+    return parser.parse_args(argv)
+
+
+def _all_answers(material: Material) -> Iterator[Answer]:
+    """Of each module; what goes wrong in one does not keep the next from answering."""
+    for module in QUESTIONS:
+        start = time.perf_counter()
+        yield from _answers_of(module, material)
+        seconds = time.perf_counter() - start
+        yield Answer(f"time for {_name(module)}", f"{seconds:.0f} s")
+
+
+def _answers_of(module: ModuleType, material: Material) -> Iterator[Answer]:
+    try:
+        yield from module.answers(material)
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0][:200]
+        yield Answer(f"{_name(module)}: broke off", f"{type(error).__name__}: {reason}", ok=False)
+
+
+def _name(module: ModuleType) -> str:
+    return module.__name__.rpartition(".")[2]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
