@@ -124,6 +124,23 @@ def test_voc_animals(fresh, tmp_path):
     assert jobs == {**CLASSIFIER, **stage_jobs(4, scored=4), **END}
 
 
+def test_ablations_are_seven_networks_after_stage_0(fresh):
+    """On any data set; the method itself is not trained twice, whatever is asked for."""
+    overlay = ROOT / "config/ablations.yaml"
+    seven = {rule: 7 * count for rule, count in stage_jobs(1).items()}
+    assert fresh.counts("--", "stage0", overlays=[overlay]) == {**CLASSIFIER, **seven, "stage0": 1}
+    plan = fresh.plan("--", "all", overlays=[overlay])
+    assert [job.rule for job in plan].count("train_stage") == 6 + 3  # auxsegnet has all stages
+
+
+def test_full_supervision_needs_no_cams(fresh, tmp_path):
+    target = f"{DEMO}/full_supervision/seed0/stage0/evaluation/segmentation.csv"
+    overlay = ROOT / "config/full-supervision.yaml"
+    jobs = fresh.counts("--", target, overlays=[overlay], MASKS=str(tmp_path))
+    assert "extract_cams" not in jobs
+    assert jobs["train_stage"] == jobs["make_pseudo_labels"] == jobs["evaluate_segmentation"] == 1
+
+
 def test_photographs_of_ones_own(fresh, tmp_path):
     """The last stage segments all splits, for the masks; the others only what is scored."""
     jobs = fresh.counts(overlays=[ROOT / "config/folder.yaml"], PHOTOS=str(tmp_path))
