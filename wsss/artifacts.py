@@ -126,7 +126,7 @@ def _create_dataset(parent, name, array, image_id):
 
 def _check_written(path, digests):
     """Read everything back: what is on disk is what was meant."""
-    with h5py.File(path, "r") as file:
+    with _open_unlocked(path) as file:
         _bound_cache(file)
         for image_id, digest in digests.items():
             record = _record_of(file["records"][image_id])
@@ -242,7 +242,7 @@ def open_artifact(path, trusted=False):
         problem = None if trusted else problem_of(path)
         if problem:
             raise InputError(f"{path}: {problem}; remake it with snakemake -f {path}")
-        file = h5py.File(path, "r")
+        file = _open_unlocked(path)
     except PermissionError as error:
         raise InputError(f"{path}: may not be read; check its permissions") from error
     except OSError as error:
@@ -256,6 +256,11 @@ def open_artifact(path, trusted=False):
         file.close()
         raise InputError(f"{path}: an HDF5 file, but no artifact of this workflow")
     return file
+
+
+def _open_unlocked(path):
+    """Nobody writes to a file that has its name, and not all network disks can lock one."""
+    return h5py.File(path, "r", locking=False)
 
 
 def _bound_cache(file):
