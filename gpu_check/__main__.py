@@ -1,7 +1,7 @@
 """Does the workflow compute rightly on this GPU, how fast, and what survives a kill?
 
 Some five minutes on one GPU; without one, a miniature of the same on the CPU. Needs nothing but
-what runs the jobs: PyTorch 2, NumPy, h5py, OpenCV, Pillow, PyYAML, tqdm.
+what runs the jobs: PyTorch 2, NumPy, h5py, OpenCV, Pillow, PyYAML, pydantic, tqdm.
 """
 
 import argparse

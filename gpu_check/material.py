@@ -8,26 +8,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-import yaml
 
 from gpu_check.size import Size
 from model.auxsegnet import AuxSegNet
 from model.backbones import freeze
 from wsss.artifacts import ArtifactWriter
 from wsss.checkpoint import network_arguments, save_checkpoint
+from wsss.configuration.resolve import plain, resolve
 from wsss.datasets.index import DatasetIndex, ImageRecord, measured, write_dataset
 from wsss.files import make_folder
 from wsss.images import images_in, read_image
 
-RECIPES = Path(__file__).resolve().parents[1] / "config" / "recipes"
 CLASSES = ("dark", "light")
-# Defaults of the configuration. Its own reader is not asked: what reads and checks a configuration
-# may not be installed beside the PyTorch of a GPU machine.
-NETWORK = {"branches": "all", "affinity": "cross_task", "decoder_channels": 128}
-STAGE = {
-    "precision": "fp32",
-    "loss_weights": {"classification": 1, "saliency": 1, "segmentation": 1},
-}
 
 
 @dataclass(frozen=True)
@@ -48,13 +40,12 @@ class Material:
 
     @cached_property
     def settings(self) -> dict:
-        """What a stage is trained with: the recipe, and the defaults beside it."""
-        recipe = yaml.safe_load((RECIPES / f"{self.size.recipe}.yaml").read_text())
-        made = {name: recipe[name] for name in ("backbone", "network", "stage", "images")}
-        made["network"] = NETWORK | made["network"]
+        """What a stage is trained with: by the recipe, but for sizes."""
+        data = {"name": "gpu_check", "format": "folder", "root": str(self.folder)}
         sizes = {"crop": self.size.crop, "batch_size": self.size.batch, "epochs": self.size.epochs}
-        made["stage"] = STAGE | made["stage"] | sizes
-        return made
+        user = {"dataset": data, "recipe": self.size.recipe, "stages": 1, "stage": sizes}
+        config = plain(resolve(user))
+        return {name: config[name] for name in ("backbone", "network", "stage", "images")}
 
     @cached_property
     def index(self) -> DatasetIndex:

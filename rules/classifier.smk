@@ -5,7 +5,7 @@ rule train_classifier:
     input:
         **DATA_INPUT,
         code=code("train_classifier"),
-        weights=CONFIG["backbone"]["weights"],
+        weights=str(WEIGHTS),
     output:
         model="results/{dataset}/classifier/seed{seed}/model.pt",
         log="results/{dataset}/classifier/seed{seed}/log.csv",

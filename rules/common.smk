@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 
 from workflow_scripts.import_closure import files_of_module
-from wsss import configuration
+from wsss.configuration.resolve import plain, resolve, variant_config
+from wsss.configuration.yaml_files import read_yaml
 from wsss.datasets.formats import digest_of_listed, listed_files, without_test_images
 from wsss.datasets.voc import CLASSES as VOC_CLASSES
 from wsss.errors import InputError
+from wsss.files import expanded_path
 from wsss.saliency import source_files
 
 # `python` in a job is the one that runs Snakemake, whether or not its environment is active. A
@@ -27,18 +29,21 @@ shell.prefix(
 
 try:
     for file in workflow.configfiles:
-        configuration.read_yaml(file)  # Snakemake itself takes the last of two equal keys
-    CONFIG = configuration.resolve(config)
-    VARIANTS = {name: configuration.variant_config(CONFIG, name) for name in CONFIG["variants"]}
+        read_yaml(file)  # Snakemake itself takes the last of two equal keys
+    _resolved = resolve(config)
+    CONFIG = plain(_resolved)
+    VARIANTS = {name: plain(variant_config(_resolved, name)) for name in CONFIG["variants"]}
+    # Parameters keep $NAME and ~, so that what has moved reruns nothing; files are asked for.
+    DATASET = CONFIG["dataset"]["name"]
+    ROOT = expanded_path(CONFIG["dataset"]["root"] or f"results/{DATASET}/data", "dataset.root")
+    WEIGHTS = expanded_path(CONFIG["backbone"]["weights"], "backbone.weights")
 except InputError as error:
     sys.exit(f"error: configuration: {error}")  # a WorkflowError would come with a traceback
 
-DATASET = CONFIG["dataset"]["name"]
 SOURCE = CONFIG["saliency"]["source"]
 SEEDS = CONFIG["seeds"]
 SHARDS = range(CONFIG["shards"])
 SPLITS = CONFIG["prediction"]["splits"]
-ROOT = CONFIG["dataset"]["root"] or f"results/{DATASET}/data"
 SALIENCY_FILES = source_files(CONFIG["saliency"])
 
 
@@ -151,7 +156,11 @@ def cpu_job(kind):
 
     Resources never rerun a job. So the folder of the data set is one: it may move.
     """
-    return {"root": ROOT, "mem_mb": growing(kind, "mem_mb"), "runtime": growing(kind, "runtime")}
+    return {
+        "root": str(ROOT),
+        "mem_mb": growing(kind, "mem_mb"),
+        "runtime": growing(kind, "runtime"),
+    }
 
 
 def growing(kind, name):

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from wsss.errors import InputError
-from wsss.yaml_files import read_yaml
+from wsss.configuration.yaml_files import read_yaml
 
 try:
     if Path("config.yaml").is_file():

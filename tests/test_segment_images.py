@@ -17,9 +17,10 @@ from workspace import ROOT
 
 from model.auxsegnet import AuxSegNet
 from workflow_scripts import segment, segment_crf, segment_images
-from wsss import configuration, segmenter
+from wsss import segmenter
 from wsss.artifacts import ArtifactReader
 from wsss.checkpoint import network_arguments, read_checkpoint, save_checkpoint
+from wsss.configuration.resolve import read_recipe
 from wsss.crf import SEGMENTATION_CRF
 from wsss.datasets.index import DatasetIndex, measured, write_dataset
 from wsss.datasets.index import ImageRecord as Record
@@ -159,10 +160,7 @@ def table(path):
 
 
 def test_masks_are_those_of_the_workflow(outcome, dataset, model, tmp_path):
-    crf = configuration.read_schema()["properties"]["prediction"]["properties"]["crf"]
-    crf = {key: value["default"] for key, value in crf["properties"].items()}
-    assert crf == SEGMENTATION_CRF
-    expected = expected_labels(tmp_path, dataset, model, crf)
+    expected = expected_labels(tmp_path, dataset, model, SEGMENTATION_CRF)
     assert len(expected) == len(dataset[1].records) > 8
     for image_id, label in expected.items():
         np.testing.assert_array_equal(label_of(outcome[2] / f"{image_id}.png"), label)
@@ -486,7 +484,7 @@ def settings_of(model, *options):
 
 def test_the_default_is_the_papers_test_at_the_size_of_the_training(model):
     made = settings_of(model)
-    recipe = configuration.read_recipe("paper")["prediction"]
+    recipe = read_recipe("paper")["prediction"]
     assert made.views | {"scales": list(made.views["scales"])} == recipe
     assert made.viewer.long_side == LONG_SIDE and made.viewer.precision == "fp32"
     assert made.crf == SEGMENTATION_CRF

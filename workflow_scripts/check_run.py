@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from workflow_scripts.command import run
-from wsss import configuration
 from wsss.check import Finding, check_besides_images, check_run, check_without_index
+from wsss.configuration.resolve import load, plain
 from wsss.datasets.formats import build_index, with_test_images
 from wsss.datasets.index import DatasetIndex, ImageRecord, read_dataset
 from wsss.errors import InputError
@@ -24,7 +24,7 @@ def main(arguments=None):
     )
     parser.add_argument("--results", default="results", help="folder that the run will write to")
     options = parser.parse_args(arguments)
-    config = configuration.load(["config.yaml", *options.configfile])
+    config = plain(load(["config.yaml", *options.configfile]))
     return report(findings(config, options.results))
 
 

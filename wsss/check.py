@@ -8,12 +8,13 @@ from math import ceil
 from pathlib import Path
 
 from wsss.cam_files import ImportedCams
-from wsss.configuration import merge
+from wsss.configuration.resolve import merge
 from wsss.datasets.coco_masks import SECONDS_PER_MASK, unwritable
 from wsss.datasets.formats import paints_masks
 from wsss.datasets.index import SPLITS
 from wsss.disk import disk_needed, readable_bytes
 from wsss.errors import InputError
+from wsss.files import expanded_path
 from wsss.files_per_image import label_files
 from wsss.progress import progress
 
@@ -153,14 +154,12 @@ def check_weights(backbone):
     """Read the file of weights that classification training starts from."""
     from model.weights import read_state  # torch takes seconds to import
 
-    path = backbone.get("weights")
-    if not path:
-        return [Finding("note", "weights", f"{backbone['name']} starts from random weights")]
+    path = expanded_path(backbone["weights"], "backbone.weights")
     try:
         read_state(path)
     except ValueError as error:
         return [Finding("problem", "weights", f"backbone.weights: {error}")]
-    return [Finding("ok", "weights", f"{path}, {readable_bytes(Path(path).stat().st_size)}")]
+    return [Finding("ok", "weights", f"{path}, {readable_bytes(path.stat().st_size)}")]
 
 
 def check_device(name):

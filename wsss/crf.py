@@ -2,24 +2,10 @@
 
 import numpy as np
 
-# The CRF of DSS (Hou et al., TPAMI 2019), on which the paper's CRF_d rests.
-SALIENCY_CRF = {
-    "iterations": 1,
-    "gaussian_sxy": 3,
-    "gaussian_compat": 3,
-    "bilateral_sxy": 60,
-    "bilateral_srgb": 5,
-    "bilateral_compat": 5,
-}
-# The test CRF of the field, from DeepLab (Chen et al., ICLR 2015).
-SEGMENTATION_CRF = {
-    "iterations": 10,
-    "gaussian_sxy": 4,
-    "gaussian_compat": 3,
-    "bilateral_sxy": 83,
-    "bilateral_srgb": 5,
-    "bilateral_compat": 3,
-}
+from wsss.configuration import sections
+
+SALIENCY_CRF = sections.SALIENCY_CRF.model_dump()
+SEGMENTATION_CRF = sections.SEGMENTATION_CRF.model_dump()
 
 
 def dense_crf(

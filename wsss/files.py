@@ -195,6 +195,22 @@ def _alive(pid):
     return True
 
 
+def expanded_path(text: str, key: str) -> Path:
+    """A path of the configuration with ~ and $VARIABLES replaced.
+
+    Raises:
+        InputError: a variable is not set; `key` is what named the path.
+    """
+    expanded = os.path.expanduser(os.path.expandvars(text))
+    unset = re.search(r"\$\{?(\w+)", expanded)
+    if unset:
+        raise InputError(
+            f"{key}: the environment variable {unset[1]} is not set; "
+            f"export {unset[1]}=/path/to/folder, or write the path into the configuration"
+        )
+    return Path(expanded)
+
+
 def sha256_of(path):
     """SHA-256 of a file's content as a hexadecimal string."""
     with open(path, "rb") as file:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsss.errors import InputError, listed
+from wsss.files import expanded_path
 
 PLACE = "{image_id}"
 
@@ -30,7 +31,7 @@ class FilesPerImage:
         """
         if not settings.get("folder"):
             raise InputError(f"{key}.folder is not set: name the folder of the {what}")
-        folder = Path(root) / Path(settings["folder"]).expanduser()
+        folder = Path(root) / expanded_path(settings["folder"], f"{key}.folder")
         if not folder.is_dir():
             raise InputError(f"{key}.folder: {folder} is not a folder: correct the path")
         return cls(folder, _checked_pattern(settings["pattern"], key), what, key)

@@ -5,10 +5,8 @@ A source is a class with `files(settings)`, which names the files that its maps 
 computed, and `predict(record, image)`. A further source is added in these places and no others:
 
 - here: the class, and its entry in `SOURCES`;
-- `config/schema.yaml`: its name in the enum of `saliency.source`, and a section `saliency.<name>`
-  with its settings, which is what the class is given (texts in it are paths: `~` and $VARIABLES
-  are expanded);
-- `config.yaml`: the same section as comments.
+- `wsss/configuration/sections.py`: its name among those of `saliency.source`, and a section
+  with its settings, which is what the class is given.
 """
 
 import struct
@@ -19,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from wsss.errors import InputError, listed
+from wsss.files import expanded_path
 from wsss.files_per_image import FilesPerImage
 from wsss.images import read_mask
 
@@ -35,14 +34,14 @@ class U2Netp:
     @staticmethod
     def files(settings):
         """The ONNX file."""
-        return [settings["weights"]]
+        return [str(_weights(settings))]
 
     def __init__(self, settings, root):
         """`settings["weights"]` is the ONNX file, relative to `root` unless absolute.
 
         Raises InputError if the file is absent or is no network that OpenCV can read.
         """
-        path = Path(root) / settings["weights"]
+        path = Path(root) / _weights(settings)
         if not path.is_file():
             raise InputError(f"saliency.u2netp.weights: {path} does not exist: run `make setup`")
         try:
@@ -120,6 +119,10 @@ class ReadyMaps:
         if (width, height) != (record.width, record.height):
             return f"{name} is {width}x{height}, its image {record.width}x{record.height}"
         return None
+
+
+def _weights(settings):
+    return expanded_path(settings["weights"], "saliency.u2netp.weights")
 
 
 SOURCES = {"u2netp": U2Netp, "maps": ReadyMaps}

@@ -8,7 +8,7 @@ from wsss.datasets import coco, folder, voc
 from wsss.datasets.coco_masks import digest_of_annotations
 from wsss.datasets.index import measured, resolve_root
 from wsss.errors import InputError, listed
-from wsss.files import sha256_of
+from wsss.files import expanded_path, sha256_of
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ def _check_training(index):
 
 def listed_files(settings):
     """Paths of the label and list files of an index: a change of one makes the index again."""
-    name, root = settings["format"], Path(settings["root"] or "")
+    name, root = settings["format"], expanded_path(settings["root"] or "", "dataset.root")
     if name == "voc":
         return voc.listed_files(root, settings["voc"])
     if name == "folder":
@@ -113,5 +113,6 @@ def digest_of_listed(settings, file):
     if not path.is_file():
         return "missing"
     if settings["format"] == "coco":
-        return digest_of_annotations(path, Path(settings["root"], settings["coco"]["masks_folder"]))
+        root = expanded_path(settings["root"], "dataset.root")
+        return digest_of_annotations(path, root / settings["coco"]["masks_folder"])
     return sha256_of(path)

@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import json
-import os
 from dataclasses import astuple, dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -11,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from wsss.errors import InputError, listed
-from wsss.files import atomic_path
+from wsss.files import atomic_path, expanded_path
 from wsss.images import image_size, mask_size, read_image, read_mask
 from wsss.progress import progress
 
@@ -210,17 +209,6 @@ def resolve_root(text, must_exist=True):
     if must_exist and not root.is_dir():
         raise InputError(f"dataset.root: the folder {root} does not exist")
     return root
-
-
-def expanded_path(text, key):
-    """A path of the configuration with ~ and $VARIABLES replaced; InputError names the key."""
-    expanded = os.path.expanduser(os.path.expandvars(str(text)))
-    if "$" in expanded:
-        raise InputError(
-            f"{key} is {text!r}, and that environment variable is not set: export it"
-            " or write the path into the configuration"
-        )
-    return Path(expanded)
 
 
 def check_id(image_id, where):

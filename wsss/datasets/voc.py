@@ -8,7 +8,6 @@ from wsss.datasets.index import (
     DatasetIndex,
     ImageRecord,
     check_id,
-    expanded_path,
     measured,
     values_beside,
 )
@@ -20,6 +19,7 @@ from wsss.datasets.labels import (
     read_lines,
 )
 from wsss.errors import InputError, listed
+from wsss.files import expanded_path
 
 CLASSES = (
     "aeroplane",
