@@ -8,7 +8,7 @@ import numpy as np
 
 from wsss.datasets.index import SPLITS, check_id
 from wsss.errors import InputError, listed
-from wsss.pickles import read_npy_object
+from wsss.pickles import read_npy_dict
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,11 @@ def read_lines(path):
 def read_cls_labels(path, class_names):
     """Read `cls_labels.npy`, a pickled dict of id -> vector of zeros and ones, in class order.
 
-    Integer ids such as 2007000032 become 2007_000032. The pickle can build numpy arrays and
-    nothing else; whatever asks for more is refused with InputError before it runs.
+    Integer ids such as 2007000032 become 2007_000032. Raises InputError for a damaged file, one
+    that would run something, which it does not, and labels of other classes.
     """
-    table = _pickled_dict(path)
     labels = {}
-    for key, vector in table.items():
+    for key, vector in _pickled_dict(path).items():
         image_id = check_id(_id_of_key(key, path), str(path))
         values = np.asarray(vector)
         if values.shape != (len(class_names),) or not np.isin(values, (0, 1)).all():
@@ -159,21 +158,16 @@ def _checked_split(split, where):
 
 def _pickled_dict(path):
     try:
-        value = read_npy_object(path)
+        return read_npy_dict(path)
     # A damaged pickle can raise nearly anything.
     except Exception as error:
         raise InputError(
             f"label file {path} cannot be read as cls_labels.npy ({error}): use another file"
         ) from error
-    if not isinstance(value, dict):
-        raise InputError(
-            f"{path} does not hold a dict of labels by image id: use a file like cls_labels.npy"
-        )
-    return value
 
 
 def _id_of_key(key, path):
-    if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
+    if isinstance(key, int | np.integer):
         return f"{key // 10**6:04d}_{key % 10**6:06d}"
     if isinstance(key, str):
         return str(key)
