@@ -48,25 +48,25 @@ def path(tmp_path):
 
 def test_psa_is_read(path):
     values = maps(2)
-    found = read_cam_file(save_psa(path, {3: values[0], np.int64(14): values[1]}), SIZE, 20)
+    found = read_cam_file(save_psa(path, {3: values[0], np.int64(14): values[1]}), SIZE)
     assert list(found) == [3, 14]
     np.testing.assert_array_equal(np.stack([*found.values()]), values)
-    assert read_cam_file(save_psa(path, {}), SIZE, 20) == {}
+    assert read_cam_file(save_psa(path, {}), SIZE) == {}
 
 
 def test_irn_is_read_by_its_finest_maps(path):
     strided, high_res = maps(2, (12, 16)), maps(2)
-    found = read_cam_file(save_irn(path, [3, 14], strided, high_res), SIZE, 20)
+    found = read_cam_file(save_irn(path, [3, 14], strided, high_res), SIZE)
     assert list(found) == [3, 14]
     np.testing.assert_array_equal(np.stack([*found.values()]), high_res)
-    found = read_cam_file(save_irn(path, [3, 14], strided, None), SIZE, 20)
+    found = read_cam_file(save_irn(path, [3, 14], strided, None), SIZE)
     np.testing.assert_array_equal(np.stack([*found.values()]), strided)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
 def test_other_precisions_become_float32(path, dtype):
     values = maps(1).astype(dtype)
-    found = read_cam_file(save_psa(path, {0: values[0]}), SIZE, 20)
+    found = read_cam_file(save_psa(path, {0: values[0]}), SIZE)
     assert found[0].dtype == np.float32
     np.testing.assert_array_equal(found[0], values[0].astype(np.float32))
 
@@ -109,17 +109,13 @@ def ones(*shape):
         ({0: np.full(SIZE, 1e300)}, "class 0 has values that are not finite"),
         ({0: np.ones(SIZE, np.uint8)}, "class 0 is no array of floating-point"),
         ({0: [[1.0]]}, "class 0 is no array of floating-point"),
-        ({-1: ones(*SIZE)}, "neither classes"),
         ({"cat": ones(*SIZE)}, "its dict has cat"),
-        ({True: ones(*SIZE)}, "its dict has bool"),
         ([ones(*SIZE)], "not a dict"),
         (None, "no dict"),
         ({"keys": np.array([0]), "high_res": ones(2, *SIZE)}, r"high_res has the shape \(2, 45"),
         ({"keys": np.array([0]), "cam": ones(1, 11, 16)}, r"image needs \(1, 12, 16\)"),
         ({"keys": np.array([0]), "cam": ones(1, 11, 16), "high_res": ones(1, *SIZE)}, "cam has"),
         ({"keys": np.array([0])}, "neither high_res nor cam"),
-        ({"keys": np.array([1, 1]), "cam": ones(2, 12, 16)}, "name a class twice"),
-        ({"keys": np.array([-1]), "cam": ones(1, 12, 16)}, "keys are not"),
         ({"keys": np.array([0.5]), "cam": ones(1, 12, 16)}, "keys are not"),
         ({"keys": "cat", "cam": ones(1, 12, 16)}, "keys are not"),
         ({"keys": torch.tensor([0]), "cam": torch.ones(1, 12, 16).to_sparse()}, "malicious"),
@@ -131,15 +127,8 @@ def ones(*shape):
 def test_bad_files_are_one_line_with_their_name(path, content, complaint):
     np.save(path, content, allow_pickle=True)
     with pytest.raises(InputError, match=complaint) as caught:
-        read_cam_file(path, SIZE, 20)
+        read_cam_file(path, SIZE)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
-
-
-def test_a_file_far_too_large_is_not_read(path):
-    save_psa(path, {0: ones(*SIZE)})
-    os.truncate(path, 10**9)  # without content
-    with pytest.raises(InputError, match=r"im\.npy .*1000000000 bytes are too many"):
-        read_cam_file(path, SIZE, 20)
 
 
 def test_truncated_and_missing_files_are_named(path):
@@ -148,10 +137,10 @@ def test_truncated_and_missing_files_are_named(path):
     for share in (0.0, 0.01, 0.3, 0.9, 0.999):
         path.write_bytes(whole[: int(share * len(whole))])
         with pytest.raises(InputError, match=r"CAM file .*im\.npy cannot be used"):
-            read_cam_file(path, SIZE, 20)
+            read_cam_file(path, SIZE)
     path.unlink()
     with pytest.raises(InputError, match=r"im\.npy cannot be used .*No such file"):
-        read_cam_file(path, SIZE, 20)
+        read_cam_file(path, SIZE)
 
 
 # --- as CAMs of stage 0 ------------------------------------------------------------------------
@@ -204,7 +193,7 @@ def there_and_back(path, style, cams, size, normalise="auto"):
         for to in (size, strided_size(size, 4))
     )
     WRITERS[style](path, list(range(len(cams))), full, strided)
-    back, _ = initial_cams([*read_cam_file(path, size, 20).values()], size, normalise)
+    back, _ = initial_cams([*read_cam_file(path, size).values()], size, normalise)
     assert back.shape == cams.shape
     return back.astype(np.float32)
 

@@ -4,10 +4,7 @@ import gzip
 import io
 import json
 import re
-import struct
 import tarfile
-import tracemalloc
-import zlib
 
 import numpy as np
 import pytest
@@ -143,19 +140,16 @@ def good_members():
     return {f"{FOLDER}/{image_id}.png": palette_png(label_of(image_id)) for image_id in IDS}
 
 
-def pack(path, members, extra=(), mode="w:gz", folders=(), **options):
-    """A tar of named contents, then of ready members with a header of their own."""
-    with tarfile.open(path, mode, **options) as tar:
-        for folder in folders:
-            member = tarfile.TarInfo(folder)
-            member.type = tarfile.DIRTYPE
-            tar.addfile(member)
+def pack(path, members, mode="w:gz"):
+    """A tar of contents by name, or of ready members with a header of their own."""
+    with tarfile.open(path, mode) as tar:
         for name, content in members.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-        for member in extra:
-            tar.addfile(member, io.BytesIO(bytes(member.size)))
+            if isinstance(content, bytes):
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+            else:
+                tar.addfile(content)
     return path
 
 
@@ -178,15 +172,7 @@ def png_of(image_id, mode="P", palette=None, size=None, save="PNG", **options):
     return content.getvalue()
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"folders": ["results", "results/VOC2012", FOLDER]},
-        {"format": tarfile.PAX_FORMAT},
-        {"format": tarfile.GNU_FORMAT},
-    ],
-)
-def test_archives_of_other_tools_pass(tmp_path, check, options):
+def test_archives_of_other_tools_pass(tmp_path, check):
     members = dict(reversed(good_members().items()))
     # another PNG encoder: packed to four bits, with the sixteen colours that it needs
     few = label_of(IDS[0], 3)
@@ -195,22 +181,17 @@ def test_archives_of_other_tools_pass(tmp_path, check, options):
     content = io.BytesIO()
     image.save(content, "PNG", bits=4, optimize=True)
     members[f"{FOLDER}/{IDS[0]}.png"] = content.getvalue()
-    status, lines = check(pack(tmp_path / "a.tgz", members, **options))
+    status, lines = check(pack(tmp_path / "a.tgz", members))
     assert status == 0 and lines[0].startswith("ok: 3 masks"), lines
 
 
 def test_an_archive_of_a_folder_named_by_a_dot_passes(tmp_path, check):
-    """As `tar czf a.tgz ./results` and `tar czf a.tgz .` write it."""
-    members = {f"./{name}": content for name, content in good_members().items()}
-    folders = ["./", "./results", "./results/VOC2012", f"./{FOLDER}"]
-    for some in (folders, folders[1:]):
-        status, lines = check(pack(tmp_path / "a.tgz", members, folders=some))
-        assert status == 0 and lines[0].startswith("ok: 3 masks"), lines
-
-
-def test_a_mask_with_a_comment_passes(tmp_path, check):
-    members = good_members() | {A: with_text(WHOLE)}
-    assert check(pack(tmp_path / "a.tgz", members))[0] == 0
+    """As `tar czf a.tgz .` writes it, with an empty folder of VOC's kit."""
+    folders = [".", "./results", "./results/VOC2012", "./results/VOC2012/Main", f"./{FOLDER}"]
+    members = {name: special(name, tarfile.DIRTYPE) for name in folders}
+    members |= {f"./{name}": content for name, content in good_members().items()}
+    status, lines = check(pack(tmp_path / "a.tgz", members))
+    assert status == 0 and lines[0].startswith("ok: 3 masks"), lines
 
 
 def test_a_list_of_another_length_is_a_problem_of_its_own(make, check, tmp_path):
@@ -234,146 +215,64 @@ COLOURS = voc_palette()
 OTHER_COLOURS = COLOURS.copy()
 OTHER_COLOURS[5] += 1
 ADAPTIVE = np.random.default_rng(0).permutation(COLOURS)
-
-
-def png_chunk(kind, data):
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def huge_png(width, height):
-    """A PNG of many zeros in few bytes, with a palette."""
-    header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)
-    rows = zlib.compress(bytes((width + 1) * height), 9)
-    chunks = (b"IHDR", header), (b"PLTE", COLOURS.tobytes()), (b"IDAT", rows), (b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
-
-
-def with_text(png, spoilt=False):
-    """The PNG with a comment, whose checksum may be wrong, before its end."""
-    text = png_chunk(b"tEXt", b"Software\0other")
-    return png[:-12] + (text[:-1] + bytes([text[-1] ^ 1]) if spoilt else text) + IEND
-
-
 WHOLE = palette_png(label_of(IDS[0]))
-IEND = png_chunk(b"IEND", b"")
 DAMAGED = "1 masks that are no PNG, or damaged: 2008_000006.png"
-# Members to change (None to leave out), members to add, and the line that is said.
+ELSEWHERE = f"1 files that are not {FOLDER}/<image id>.png: "
+# Members to change (None to leave out), and the line that is said.
 TAMPERED = {
-    "missing": ({A: None, C: None}, [], "2 of 3 masks missing: 2008_000006, 2008_000012"),
+    "missing": ({A: None, C: None}, "2 of 3 masks missing: 2008_000006, 2008_000012"),
     "extra image": (
-        {f"{FOLDER}/2008_000001.png": palette_png(label_of(IDS[0]))},
-        [],
+        {f"{FOLDER}/2008_000001.png": WHOLE},
         f"1 masks of images that are not in the list: {FOLDER}/2008_000001.png",
     ),
-    "extra file": (
-        {f"{FOLDER}/README": b"x"},
-        [],
-        f"1 files that are not {FOLDER}/<image id>.png: {FOLDER}/README",
-    ),
+    "extra file": ({f"{FOLDER}/README": b"x"}, f"{ELSEWHERE}{FOLDER}/README"),
     "other folder": (
-        {A: None, A.replace("comp6", "comp5"): palette_png(label_of(IDS[0]))},
-        [],
-        f"1 files that are not {FOLDER}/<image id>.png: {A.replace('comp6', 'comp5')}",
+        {A: None, A.replace("comp6", "comp5"): WHOLE},
+        f"{ELSEWHERE}{A.replace('comp6', 'comp5')}",
     ),
-    "no folder": (
-        {A: None, "2008_000006.png": palette_png(label_of(IDS[0]))},
-        [],
-        f"1 files that are not {FOLDER}/<image id>.png: 2008_000006.png",
-    ),
+    "no folder": ({A: None, "2008_000006.png": WHOLE}, f"{ELSEWHERE}2008_000006.png"),
     "capitals": (
-        {A: None, A.replace("png", "PNG"): palette_png(label_of(IDS[0]))},
-        [],
-        f"1 files that are not {FOLDER}/<image id>.png: {A.replace('png', 'PNG')}",
+        {A: None, A.replace("png", "PNG"): WHOLE},
+        f"{ELSEWHERE}{A.replace('png', 'PNG')}",
     ),
-    "foreign folder": (
-        {},
-        [special("results/VOC2012/Main", tarfile.DIRTYPE)],
-        f"1 folders outside of {FOLDER}: results/VOC2012/Main",
-    ),
-    "twice": ({}, [tarfile.TarInfo(A)], f"1 masks that are there already: {A}"),
-    "symbolic link": ({B: None}, [special(B, tarfile.SYMTYPE, "/etc/passwd")], f"1 links: {B}"),
-    "hard link": ({B: None}, [special(B, tarfile.LNKTYPE, A)], f"1 links: {B}"),
-    "device": ({}, [special("results/null", tarfile.CHRTYPE)], "1 members that are no plain files"),
-    "absolute": (
-        {A: None, f"/{A}": palette_png(label_of(IDS[0]))},
-        [],
-        f"1 names that are absolute or hold ..: /{A}",
-    ),
-    "dots": (
-        {A: None, f"results/../{A}": palette_png(label_of(IDS[0]))},
-        [],
-        f"1 names that are absolute or hold ..: results/../{A}",
-    ),
+    "twice": ({f"./{A}": WHOLE}, f"1 masks that are there already: {A}"),
+    "link": ({B: special(B, tarfile.SYMTYPE, "a")}, f"1 masks that are links, not files: {B}"),
     "line break": (
         {f"{FOLDER}/a\nok: 3.png": b""},
-        [],
         f"1 masks of images that are not in the list: {FOLDER}/a\\nok: 3.png",
     ),
-    "JPEG": (
-        {A: png_of(IDS[0], "L", save="JPEG")},
-        [],
-        "1 masks that are no PNG, or damaged: 2008_000006.png",
-    ),
-    "empty": ({A: b""}, [], "1 masks that are no PNG, or damaged: 2008_000006.png"),
-    "cut": (
-        {A: palette_png(label_of(IDS[0]))[:-80]},
-        [],
-        "1 masks that are no PNG, or damaged: 2008_000006.png",
-    ),
-    "cut behind its pixels": ({A: WHOLE[:-12]}, [], DAMAGED),  # IEND is 12 bytes
-    "cut before the last checksum": ({A: WHOLE[:-16]}, [], DAMAGED),
-    "cut in its end": ({A: WHOLE[:-1]}, [], DAMAGED),
-    "checksum of its pixels": ({A: WHOLE[:-13] + bytes([WHOLE[-13] ^ 1]) + IEND}, [], DAMAGED),
-    "checksum of its end": ({A: WHOLE[:-1] + bytes([WHOLE[-1] ^ 1])}, [], DAMAGED),
-    "checksum of a text": ({A: with_text(WHOLE, spoilt=True)}, [], DAMAGED),
-    "more after its end": ({A: WHOLE + b"x"}, [], DAMAGED),
-    "two ends": ({A: WHOLE + IEND}, [], DAMAGED),
-    "twice in two ways": (
-        {f"./{A}": palette_png(label_of(IDS[0]))},
-        [],
-        f"1 masks that are there already: ./{A}",
-    ),
+    "JPEG": ({A: png_of(IDS[0], "L", save="JPEG")}, DAMAGED),
+    "empty": ({A: b""}, DAMAGED),
+    "cut": ({A: WHOLE[:-80]}, DAMAGED),
+    "cut behind its pixels": ({A: WHOLE[:-12]}, DAMAGED),
     "grey": (
         {A: png_of(IDS[0], "L")},
-        [],
         "1 masks that are not indexed (mode P): 2008_000006.png (mode L)",
     ),
     "colours": (
         {A: png_of(IDS[0], "RGB"), B: png_of(IDS[1], "L")},
-        [],
         "2 masks that are not indexed (mode P): 2008_000006.png (mode RGB), 2008_000011.png (mode"
         " L)",
     ),
     "other palette": (
         {A: png_of(IDS[0], palette=OTHER_COLOURS)},
-        [],
         "1 masks with another palette than VOC's: 2008_000006.png",
     ),
     "adaptive palette": (
         {A: png_of(IDS[0], palette=ADAPTIVE)},
-        [],
         "1 masks with another palette than VOC's: 2008_000006.png",
     ),
     "class 21": (
         {A: palette_png(np.full((17, 31), 21, np.uint8))},
-        [],
         "1 masks with values outside of 0..20: 2008_000006.png (21)",
     ),
     "ignored": (
         {A: palette_png(np.full((17, 31), 255, np.uint8))},
-        [],
         "1 masks with values outside of 0..20: 2008_000006.png (255)",
     ),
     "turned": (
         {A: png_of(IDS[0], size=(17, 31))},
-        [],
         "1 masks of another size than the photograph: 2008_000006.png (17x31, its photograph"
-        " 31x17)",
-    ),
-    "large PNG": (
-        {A: huge_png(6000, 6000)},
-        [],
-        "1 masks of another size than the photograph: 2008_000006.png (6000x6000, its photograph"
         " 31x17)",
     ),
 }
@@ -381,12 +280,12 @@ TAMPERED = {
 
 @pytest.mark.parametrize("name", TAMPERED)
 def test_tampered_archives_are_refused(tmp_path, check, name):
-    changes, extra, line = TAMPERED[name]
+    changes, line = TAMPERED[name]
     members = good_members() | changes
     kept = {name: content for name, content in members.items() if content is not None}
-    status, lines = check(pack(tmp_path / "a.tgz", kept, extra))
+    status, lines = check(pack(tmp_path / "a.tgz", kept))
     assert status == 1
-    assert line in [*lines, *(said[: len(line)] for said in lines)]
+    assert line in lines
     assert len(lines) <= 2  # what is wrong, and perhaps that a mask is missing for it
 
 
@@ -395,21 +294,19 @@ def test_each_kind_of_problem_is_one_line(tmp_path, check):
     status, lines = check(pack(tmp_path / "a.tgz", good_members() | extra | {A: b""}))
     assert status == 1 and len(lines) == 2
     names = ", ".join(f"{FOLDER}/2007_00000{n}.png" for n in range(3))
-    assert f"7 masks of images that are not in the list: {names}, ..." in lines
+    assert f"7 masks of images that are not in the list: {names} (and 4 more)" in lines
 
 
 def spoilt(path, change):
-    content = bytearray(path.read_bytes())
-    path.write_bytes(change(content))
-    return path
+    path.write_bytes(change(path.read_bytes()))
 
 
 NO_ARCHIVES = {
     "plain tar": lambda path: pack(path, good_members(), mode="w"),
-    "bzip2": lambda path: pack(path, good_members(), mode="w:bz2"),
-    "empty": lambda path: path.write_bytes(b"") and path,
-    "not a tar": lambda path: path.write_bytes(gzip.compress(b"masks" * 1000)) and path,
+    "empty": lambda path: path.write_bytes(b""),
+    "not a tar": lambda path: path.write_bytes(gzip.compress(b"masks" * 1000)),
     "truncated": lambda path: spoilt(pack(path, good_members()), lambda c: c[: len(c) // 2]),
+    "truncated at its end": lambda path: spoilt(pack(path, good_members()), lambda c: c[:-4]),
     "checksum": lambda path: spoilt(pack(path, good_members()), lambda c: c[:-8] + bytes(8)),
 }
 
@@ -421,59 +318,6 @@ def test_what_is_no_whole_tar_gz_is_refused(tmp_path, check, name):
     status, lines = check(path)
     assert status == 1
     assert len(lines) == 1 and lines[0].startswith("no tar.gz, or damaged ("), lines
-
-
-def pax_header(size):
-    """A tar header that announces an extended header of many bytes, and as many zeros."""
-    member = tarfile.TarInfo("pax")
-    member.type, member.size = tarfile.XHDTYPE, size
-    return member.tobuf(tarfile.USTAR_FORMAT) + bytes(size)
-
-
-def sparse_member(size):
-    """A file of a few blocks that claims to unpack to `size` bytes of zeros."""
-    block = bytearray(special(A, tarfile.GNUTYPE_SPARSE).tobuf(tarfile.GNU_FORMAT))
-    block[386:398] = block[398:410] = b"%011o\0" % 0
-    block[483:495] = b"%011o\0" % min(size, 8**11 - 1)
-    block[148:156] = b" " * 8
-    block[148:156] = b"%06o\0 " % sum(block)
-    return bytes(block)
-
-
-BOMBS = {
-    "large member": lambda: tar_of(tarfile.TarInfo(A), 300_000_000),
-    "large extended header": lambda: pax_header(300_000_000),
-    "sparse file": lambda: sparse_member(8_000_000_000),
-    "many members": lambda: tarfile.TarInfo("x").tobuf() * 20_000,
-    "zeros without end": lambda: bytes(300_000_000),
-    "zeros in a PNG": lambda: file_of(A, huge_png(31, 100_000_000 // 32)),
-}
-
-
-def tar_of(member, size):
-    member.size = size
-    return member.tobuf() + bytes(size)
-
-
-def file_of(name, content):
-    member = tarfile.TarInfo(name)
-    member.size = len(content)
-    return member.tobuf() + content + bytes(-len(content) % 512) + bytes(1024)
-
-
-@pytest.mark.parametrize("name", BOMBS)
-def test_bombs_are_refused_in_little_memory(tmp_path, check, name):
-    path = tmp_path / "bomb.tar.gz"
-    path.write_bytes(gzip.compress(BOMBS[name](), 1))
-    tracemalloc.start()
-    try:
-        status, lines = check(path)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    is_png = name == "zeros in a PNG"
-    assert status == 1 and lines[0].startswith("1 masks of another" if is_png else "more data than")
-    assert peak < 10_000_000
 
 
 def test_lists_that_cannot_be_checked_against_are_refused(tmp_path, check, make, photographs):

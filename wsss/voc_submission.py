@@ -6,32 +6,31 @@ with VOC's palette and the values 0..20 for each test image (comp6: trained on o
 
 import gzip
 import io
-import struct
 import tarfile
-import warnings
-import zlib
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
 
-from wsss.errors import InputError, printable
+from wsss.errors import InputError, listed, printable
 from wsss.files import atomic_path
 from wsss.images import image_size
 from wsss.palette import palette_png, voc_palette
 from wsss.progress import progress
 
 FOLDER = PurePosixPath("results/VOC2012/Segmentation/comp6_test_cls")
-FOLDERS = {str(path) for path in (FOLDER, *FOLDER.parents)}
 TEST_IMAGES = 1456  # of VOC 2012's segmentation task
 CLASSES = 20  # without background
-SPARE_BYTES = 65536  # of a member beyond one byte a pixel, for headers and chunks
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 SHOWN = 3  # offenders named per kind of problem
-LONGEST_SHOWN = 200  # characters of a name in a message
 
 
-def write_submission(path, label_maps, sizes):
+def write_submission(
+    path: Path,
+    label_maps: Iterable[tuple[str, np.ndarray]],
+    sizes: dict[str, tuple[int, int]],
+) -> None:
     """Write an archive; equal label maps give equal bytes. It appears only if it passes the check.
 
     Args:
@@ -59,8 +58,8 @@ def write_submission(path, label_maps, sizes):
             raise InputError(f"{path} would be refused: {'; '.join(problems)}")
 
 
-def check_submission(path, sizes):
-    """What VOC's server would refuse in an archive; nothing is extracted, memory is bounded.
+def check_submission(path: Path, sizes: dict[str, tuple[int, int]]) -> list[str]:
+    """What VOC's server would refuse in an archive; nothing is extracted.
 
     Args:
         path: the archive.
@@ -69,10 +68,27 @@ def check_submission(path, sizes):
     Returns:
         A line per kind of problem with the first few offenders; empty if all is well.
     """
-    return _Check(sizes).lines(path)
+    found, problems = set(), defaultdict(list)
+    try:
+        with gzip.open(path) as packed, tarfile.open(fileobj=packed, mode="r:") as archive:
+            for member in progress(archive, desc="checking", unit="mask", total=len(sizes)):
+                kind, offender = _problem_of_member(archive, member, sizes, found)
+                if kind:
+                    problems[kind].append(offender)
+            while packed.read(2**20):  # to the end, where gzip's checksum is
+                pass
+    except Exception as error:  # a damaged archive can raise nearly anything
+        return [printable(f"no tar.gz, or damaged ({error or type(error).__name__}): {path}")]
+    missing = [image_id for image_id in sizes if image_id not in found]
+    if missing:
+        problems[f"of {len(sizes)} masks missing"] = missing
+    return [
+        printable(f"{len(names)} {kind}: {listed(names, SHOWN)}")
+        for kind, names in problems.items()
+    ]
 
 
-def photograph_sizes(image_ids, folder):
+def photograph_sizes(image_ids: list[str], folder: Path) -> dict[str, tuple[int, int]]:
     """Image id -> (width, height) of `<id>.jpg`; InputError for what is missing or damaged."""
     return {
         image_id: image_size(Path(folder) / f"{image_id}.jpg")
@@ -80,149 +96,42 @@ def photograph_sizes(image_ids, folder):
     }
 
 
-class _TooMuchError(Exception):
-    """More than the masks of the photographs can take."""
-
-
-class _BoundedReader:
-    """A stream that refuses to give more than a member, or the whole archive, can need."""
-
-    def __init__(self, stream, per_member, total):
-        self._stream, self._per_member, self._total = stream, per_member, total
-        self.next_member()
-
-    def next_member(self):
-        self._left = self._per_member
-
-    def read(self, size):
-        data = self._stream.read(size)
-        self._left -= len(data)
-        self._total -= len(data)
-        if min(self._left, self._total) < 0:
-            raise _TooMuchError
-        return data
-
-
-class _Check:
-    """One walk through an archive; problems are counted by kind, the first few are kept."""
-
-    def __init__(self, sizes):
-        self.sizes = sizes
-        self.found = set()
-        self.problems = {}
-        needed = [width * height + SPARE_BYTES for width, height in sizes.values()]
-        self.per_member = 2 * max(needed, default=SPARE_BYTES)
-        self.total = 2 * sum(needed) + self.per_member
-        self.most_members = 2 * len(sizes) + 1000
-
-    def lines(self, path):
-        try:
-            self._walk(path)
-        except _TooMuchError:
-            return [f"more data than masks of the listed photographs can be: {_shown(path)}"]
-        except Exception as error:  # a damaged archive can raise nearly anything
-            reason = _shown(error) or type(error).__name__
-            return [f"no tar.gz, or damaged ({reason}): {_shown(path)}"]
-        for image_id in self.sizes:
-            if image_id not in self.found:
-                self._note(f"of {len(self.sizes)} masks missing", image_id)
-        return [
-            f"{count} {kind}: {', '.join(map(_shown, first))}{', ...' * (count > SHOWN)}"
-            for kind, (count, first) in self.problems.items()
-        ]
-
-    def _note(self, kind, offender):
-        count, first = self.problems.get(kind, (0, []))
-        self.problems[kind] = (count + 1, first if count >= SHOWN else [*first, offender])
-
-    def _walk(self, path):
-        with open(path, "rb") as file, gzip.GzipFile(fileobj=file) as packed:
-            stream = _BoundedReader(packed, self.per_member, self.total)
-            members = 0
-            with (
-                tarfile.open(fileobj=stream, mode="r|") as archive,
-                progress(desc="checking", unit="mask", total=len(self.sizes)) as bar,
-            ):
-                while (member := archive.next()) is not None:
-                    members += 1
-                    if members > self.most_members or member.size > self.per_member:
-                        raise _TooMuchError
-                    self._look_at(archive, member)
-                    archive.members = []  # or it would keep what it has read
-                    stream.next_member()
-                    bar.update()
-            while stream.read(SPARE_BYTES):  # to the end, where gzip's checksum is
-                stream.next_member()
-
-    def _look_at(self, archive, member):
-        kind = self._kind_of_member(member)
-        if kind:
-            self._note(kind, member.name)
-        elif member.isreg():
-            path = PurePosixPath(member.name)
-            self.found.add(path.stem)
-            problem = _problem_of_mask(archive.extractfile(member).read(), self.sizes[path.stem])
-            if problem:
-                kind, detail = problem
-                self._note(kind, path.name + detail)
-
-    def _kind_of_member(self, member):
-        """What is wrong with a member by its header; None if nothing is."""
-        name = PurePosixPath(member.name)
-        if name.is_absolute() or ".." in name.parts:
-            return "names that are absolute or hold .."
-        if member.issym() or member.islnk():
-            return "links"
-        written = member.name.removeprefix("./")  # as `tar czf x.tgz ./results` writes it
-        if member.isdir():
-            return None if written in FOLDERS else f"folders outside of {FOLDER}"
-        if not member.isreg() or member.issparse():  # a sparse file unpacks to any size
-            return "members that are no plain files"
-        if written != str(FOLDER / name.name) or name.suffix != ".png":
-            return f"files that are not {FOLDER}/<image id>.png"
-        if name.stem not in self.sizes:
-            return "masks of images that are not in the list"
-        return "masks that are there already" if name.stem in self.found else None
+def _problem_of_member(archive, member, sizes, found):
+    """The kind of problem of a member, or None, and which it is; its image is added to `found`."""
+    if member.isdir():  # an empty one does no harm: VOC's kit has them for all its tasks
+        return None, None
+    name = member.name.removeprefix("./")  # as `tar czf x.tgz ./results` writes it
+    image_id = PurePosixPath(name).stem
+    if name != f"{FOLDER}/{image_id}.png":
+        return f"files that are not {FOLDER}/<image id>.png", name
+    if image_id not in sizes:
+        return "masks of images that are not in the list", name
+    if image_id in found:
+        return "masks that are there already", name
+    found.add(image_id)
+    if not member.isreg():
+        return "masks that are links, not files", name
+    kind, detail = _problem_of_mask(archive.extractfile(member).read(), sizes[image_id])
+    return kind, f"{image_id}.png{detail}"
 
 
 def _problem_of_mask(content, size):
-    """The kind of problem of a PNG and what to add to its name; None if there is none."""
+    """The kind of problem of a PNG, or None, and what to add to its name."""
     try:
-        _check_chunks(content)
+        _opened(content).verify()  # a PNG that is cut off in its end can still be decoded
         with _opened(content) as image:
             if image.size != size:
                 sides = "{}x{}, its photograph {}x{}".format(*image.size, *size)
                 return "masks of another size than the photograph", f" ({sides})"
             if image.mode != "P":
                 return "masks that are not indexed (mode P)", f" (mode {image.mode})"
-            # Only now, of the right size, it is decoded.
             return _problem_of_values(np.asarray(image), image.getpalette())
     except Exception:  # a damaged file can raise nearly anything
         return "masks that are no PNG, or damaged", ""
 
 
-def _check_chunks(content):
-    """Raise an error where a PNG is cut off or damaged, or goes on after its end.
-
-    Pillow decodes a file without its end as soon as all pixels are there; libpng may not.
-    """
-    view, place, kind = memoryview(content), len(PNG_SIGNATURE), None
-    if view[:place] != PNG_SIGNATURE:
-        raise ValueError("no PNG")
-    while kind != b"IEND":
-        length, kind = struct.unpack_from(">I4s", view, place)
-        end = place + 8 + length
-        if struct.unpack_from(">I", view, end)[0] != zlib.crc32(view[place + 4 : end]):
-            raise ValueError(f"chunk {kind} is damaged")
-        place = end + 4
-    if place != len(view):
-        raise ValueError("data after the end")
-
-
 def _opened(content):
-    with warnings.catch_warnings():  # Pillow's on large images: the size is looked at next
-        warnings.simplefilter("ignore")
-        return Image.open(io.BytesIO(content), formats=["PNG"])
+    return Image.open(io.BytesIO(content), formats=["PNG"])
 
 
 def _problem_of_values(values, colours):
@@ -232,9 +141,4 @@ def _problem_of_values(values, colours):
     palette = np.array(colours, np.uint8).reshape(-1, 3)
     if len(palette) <= highest or not np.array_equal(palette, voc_palette()[: len(palette)]):
         return "masks with another palette than VOC's", ""
-    return None
-
-
-def _shown(name):
-    """Names come from outside: one line, and no end of it."""
-    return printable(str(name)[:LONGEST_SHOWN])
+    return None, ""
