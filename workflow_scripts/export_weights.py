@@ -33,7 +33,6 @@ def main(arguments=None):
         raise InputError(f"{options.model}: cannot be exported: {error}") from error
     with atomic_path(options.output) as temporary, QuietFile(temporary, "w+") as file:
         torch.save(state, file)
-        file.raise_error()
     log.info("%s: %d tensors", options.output, len(state))
 
 

@@ -54,7 +54,6 @@ def save_checkpoint(path, network, arguments, identity, parameters, *, sources=N
             },
             file,
         )
-        file.raise_error()
     return digest
 
 

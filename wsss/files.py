@@ -92,7 +92,7 @@ def _is_elsewhere(error, folder):
 
 
 class QuietFile(io.FileIO):
-    """A file that keeps back what goes wrong in writing, until it is asked by `raise_error`.
+    """A file that keeps back what goes wrong in writing, to raise it when the `with` block ends.
 
     Told of a full disk, HDF5 crashes when it closes the file, and PyTorch complains of something
     else.
@@ -117,9 +117,13 @@ class QuietFile(io.FileIO):
             return size
 
     def raise_error(self):
-        """Raise the first error that was kept back."""
+        """Raise the first error that was kept back, before the block ends."""
         if self.error is not None:
             raise self.error
+
+    def __exit__(self, *error):
+        super().__exit__(*error)
+        self.raise_error()  # it is the cause of any other one
 
 
 def flush(path):

@@ -36,7 +36,6 @@ class ResumeStates:
         with atomic_path(newest) as temporary:
             with QuietFile(temporary, "w+") as file:
                 torch.save({"key": self.key, **state}, file)
-                file.raise_error()
             flush(temporary)
             if newest.exists():
                 os.replace(newest, self.folder / BEFORE)

@@ -2,7 +2,7 @@
 
 HDF5 checks neither texts nor data that do not compress, and there are single flipped bits that it
 never comes back from. It ignores what follows its own last byte; there lies the seal. A file
-without one is trusted as little as one with a wrong one: what took it may have damaged the rest.
+without one was cut off on its way, or is none of ours.
 """
 
 import hashlib
@@ -21,8 +21,6 @@ def seal(path):
         digest = _digest(file, size)
         file.seek(size)
         file.write(MAGIC + digest)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def problem_of(path):
