@@ -41,13 +41,10 @@ class ResumeStates:
                 os.replace(newest, self.folder / BEFORE)
         flush(self.folder)
 
-    def load(self, check):
+    def load(self):
         """The newest state that is whole, as a dict; None if there is none.
 
         A damaged one is named in a line and removed, lest it take the place of a good one.
-
-        Args:
-            check: called with the state; raises ValueError where it does not fit the run.
 
         Raises:
             InputError: one may be whole, but cannot be read now; all are kept.
@@ -55,9 +52,7 @@ class ResumeStates:
         for name in (NEWEST, BEFORE):
             path = self.folder / name
             try:
-                state = _read(path, self.key)
-                check(state)
-                return state
+                return _read(path, self.key)
             except FileNotFoundError:
                 continue
             except InputError:
