@@ -124,7 +124,8 @@ def test_a_flipped_bit_is_noticed_wherever_it_is(states, caplog):
     start = good.index(torch.arange(50.0).numpy().tobytes())
     path.write_bytes(good[: start + 30] + b"\xff" + good[start + 31 :])
     assert states.load() is None
-    assert "state.pt: damaged resume state" in caplog.records[-1].message
+    assert "state.pt: no readable resume state (" in caplog.records[-1].message
+    assert "data/0' is damaged" in caplog.records[-1].message
 
 
 class FailingFile(io.FileIO):

@@ -17,7 +17,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from wsss.errors import InputError, listed
+from wsss.errors import InputError, listed, reason_of
 from wsss.files import QuietFile, atomic_path
 from wsss.seals import problem_of, seal
 
@@ -215,9 +215,8 @@ def _complaints(what, path=None):
     except PermissionError as error:
         raise InputError(f"{what}: may not be read; check its permissions") from error
     except Exception as error:
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise InputError(
-            f"{what} cannot be read ({reason}); look at the disk, or remake it with "
+            f"{what} cannot be read ({reason_of(error)}); look at the disk, or remake it with "
             f"snakemake -f {path or what}"
         ) from error
 
