@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 
-from wsss import artifacts, seals
+from wsss import artifacts
 from wsss.artifacts import ArtifactReader, ArtifactWriter
 from wsss.errors import InputError
 
@@ -399,29 +399,17 @@ def test_missing_file_is_refused(tmp_path):
     assert_one_line(error, path, "no such file", "snakemake")
 
 
-@pytest.mark.parametrize("part", [0.0, 0.1, 0.5, 0.99])
-def test_truncated_file_is_refused(tmp_path, part):
-    whole = write(tmp_path / "whole.h5").read_bytes()
-    path = tmp_path / "cams.h5"
-    path.write_bytes(whole[: int(part * len(whole))])
-    with pytest.raises(InputError) as error:
-        ArtifactReader(path, "cams")
-    assert_one_line(error, path, "truncated", f"snakemake -f {path}")
-
-
-def test_damaged_image_of_a_sealed_file_is_refused_by_name(tmp_path):
-    """As a disk may have taken it before it was sealed."""
+def test_an_image_that_a_failing_disk_takes_is_refused_by_name(tmp_path):
+    """After the seal has been looked at."""
     noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
     path = write(tmp_path / "saliency.h5", {"a": noise, "b": noise + 1}, kind="saliency")
+    reader = ArtifactReader(path, "saliency")
     with h5py.File(path) as file:
         chunk = file["records/b"].id.get_chunk_info(0)
-    content = bytearray(path.read_bytes()[: -seals.LENGTH])
-    middle = chunk.byte_offset + chunk.size // 2
-    content[middle : middle + 16] = bytes(16)
     path.chmod(0o644)
-    path.write_bytes(content)
-    seals.seal(path)
-    reader = ArtifactReader(path, "saliency")
+    with open(path, "r+b") as file:
+        file.seek(chunk.byte_offset + chunk.size // 2)
+        file.write(bytes(16))
     np.testing.assert_array_equal(reader.read("a").array, noise)
     with pytest.raises(InputError) as error:
         reader.read("b")
@@ -443,30 +431,13 @@ def test_other_hdf5_files_are_refused(tmp_path):
     assert_one_line(error, tmp_path / "other.h5", "no artifact")
 
 
-def edited(path, **attributes):
-    path.chmod(0o644)
-    with h5py.File(path, "a") as file:
-        for name, value in attributes.items():
-            if value is None:
-                del file.attrs[name]
-            else:
-                file.attrs[name] = value
-    seals.seal(path)  # HDF5 has cut the old one off
-    return path
-
-
-def test_newer_schema_is_refused(tmp_path):
-    path = edited(write(tmp_path / "cams.h5"), schema_version=99)
+def test_newer_schema_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(artifacts, "SCHEMA_VERSION", 99)
+    path = write(tmp_path / "cams.h5")
+    monkeypatch.undo()
     with pytest.raises(InputError) as error:
         ArtifactReader(path, "cams")
     assert_one_line(error, path, "99", "update")
-
-
-def test_file_without_digest_is_refused(tmp_path):
-    path = edited(write(tmp_path / "cams.h5"), content_digest=None)
-    with pytest.raises(InputError) as error:
-        ArtifactReader(path, "cams")
-    assert_one_line(error, path, "incomplete", "snakemake -f")
 
 
 @pytest.mark.parametrize(

@@ -224,13 +224,10 @@ def test_fewer_branches_take_what_they_have(saved, build):
 def test_weights_of_another_shape_or_backbone_are_refused(saved, build, tmp_path):
     path, network = saved()
     other, _ = build(seed=1, num_classes=5)
-    before = {name: value.clone() for name, value in other.state_dict().items()}
     with pytest.raises(InputError, match=r"(fc8|seg_conv4).weight is missing or of another shape"):
         load_shared_weights(other, path)
-    assert all(torch.equal(v, before[n]) for n, v in other.state_dict().items())
     content = torch.load(path, weights_only=True)
     del content["model"]["backbone.stem.weight"]
-    content["digest"] = state_digest(content["model"])
     torch.save(content, tmp_path / "headless.pt")
     with pytest.raises(InputError, match=r"backbone\.stem\.weight is missing"):
         load_shared_weights(network, tmp_path / "headless.pt")
@@ -245,53 +242,20 @@ def test_arguments_from_the_configuration_build_the_network(tiny_backbone):
     assert network.recipe.output_projection
 
 
-def test_weights_that_changed_on_disk_are_refused(saved, tmp_path):
-    path, _ = saved()
-    content = torch.load(path, weights_only=True)
-    content["model"]["backbone.stem.weight"][0, 0, 0, 0] += 1
-    torch.save(content, tmp_path / "flipped.pt")
-    with pytest.raises(InputError, match=r"flipped\.pt: damaged since it was written"):
-        load_network(tmp_path / "flipped.pt", torch.device("cpu"), **WHO)
-
-
-def rewritten(path, **changes):
-    """The path of a copy of a checkpoint with other parts, and their right checksums."""
-    changed = path.with_name("changed.pt")
-    torch.save({**torch.load(path, weights_only=True), **changes}, changed)
-    return changed
-
-
 @pytest.mark.parametrize(
-    ("part", "value"),
+    "change",
     [
-        ("identity", ["dataset"]),
-        ("identity", "dataset"),
-        ("identity", None),
-        ("arguments", [1]),
-        ("parameters", None),
-        ("parameters", "images"),
-        ("model", [1]),
-        ("model", {1: 2}),
-        ("model", {"a": torch.ones(2).to_sparse()}),
-        ("digest", 7),
+        {"arguments": {"num_classes": 3, "backbone": "a later one"}},
+        {"arguments": {"num_classes": 3, "backbone": "tiny", "a_later_option": 1}},
+        {"model": {}},
     ],
+    ids=str,
 )
-def test_parts_of_another_type_are_refused(saved, part, value):
-    path = rewritten(saved()[0], **{part: value})
-    with pytest.raises(InputError, match=r"changed\.pt: .*; remake it"):
-        load_network(path, torch.device("cpu"), **WHO)
-
-
-@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("decoder_channels", 0), ("decoder_channels", -1), ("num_classes", 10**9), ("backbone", [])],
-)
-def test_arguments_that_build_no_network_are_refused(saved, name, value):
+def test_a_network_of_another_version_is_refused(saved, change):
     path, _ = saved()
-    arguments = read_checkpoint(path)["arguments"] | {name: value}
-    with pytest.raises(InputError, match=r"changed\.pt: weights of another network"):
-        load_network(rewritten(path, arguments=arguments), torch.device("cpu"), **WHO)
+    torch.save(torch.load(path, weights_only=True) | change, path)
+    with pytest.raises(InputError, match=r"model\.pt: a network that this version does not build"):
+        load_network(path, torch.device("cpu"), **WHO)
 
 
 def content_of(checkpoint):
@@ -322,3 +286,17 @@ def test_a_flipped_bit_in_a_checkpoint_never_passes(saved, tmp_path):
             assert state_digest(loaded.state_dict()) == digest
             assert content_of(checkpoint) == said
     assert refused > 0.8 * len(places)
+
+
+def test_a_part_that_a_flipped_bit_calls_a_folder_is_refused(saved):
+    """PyTorch would read nothing of it, and say nothing."""
+    path, _ = saved()
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.start_dir
+    content = bytearray(path.read_bytes())
+    # APPNOTE 4.3.12: an entry has its attributes in bytes 38 to 41, and its name from byte 46.
+    content[content.index(b"archive/data/0", entries) - 8] ^= 0x10
+    path.write_bytes(content)
+    assert len(torch.load(path, weights_only=True)["model"]) > 10
+    with pytest.raises(InputError, match="data/0' is damaged"):
+        read_checkpoint(path)

@@ -3,17 +3,14 @@
 import errno
 import os
 import signal
-import socket
 import stat
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 
 from wsss.errors import InputError
-from wsss.files import atomic_path, make_folder, remove_leftovers, sha256_of
+from wsss.files import atomic_path, make_folder, sha256_of
 
 WRITER = """
 import sys, time
@@ -83,20 +80,19 @@ def test_a_folder_that_cannot_be_flushed_is_no_error(tmp_path, monkeypatch):
     assert (tmp_path / "a.txt").read_text() == "new"
 
 
-def test_leftovers_of_a_killed_process_go_with_the_next_writer(tmp_path):
+def test_what_a_killed_process_leaves_is_in_nobodys_way(tmp_path):
     path = tmp_path / "a.b.txt"
+    path.write_text("old")
     command = [sys.executable, "-c", WRITER, str(path)]
     writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert writer.stdout.readline() == "writing\n"
-    with atomic_path(path) as temporary:  # the other one lives: its file is left alone
+    with atomic_path(path) as temporary:  # two may write the same file
         temporary.write_text("mine")
-    assert len(list(tmp_path.iterdir())) == 2
     os.kill(writer.pid, signal.SIGKILL)
     writer.wait()
     assert path.read_text() == "mine"
-    with atomic_path(path) as temporary:
-        temporary.write_text("again")
-    assert list(tmp_path.iterdir()) == [path]
+    (left,) = set(tmp_path.iterdir()) - {path}
+    assert left.name.startswith(".a.b.") and left.name.endswith(f"-{writer.pid}.partial.txt")
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(no_folder):
@@ -128,45 +124,14 @@ def test_a_name_that_is_too_long_is_one_line(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("remove", ["the next writer", "remove_leftovers"])
-def test_leftovers_of_other_machines_go_after_a_day(tmp_path, remove):
-    path, now = tmp_path / "a.b.txt", time.time()
-    hours = {
-        ".a.b.node7-12.partial.txt": 25,
-        ".a.b.node-8.cluster-7.partial.txt": 25,
-        ".a.b.node9-12.partial.txt": 23,
-        ".a.b.txt": 25,
-        ".a.b.node7-x.partial.txt": 25,
-        "a.b.node7-12.partial.txt": 25,
-        f".a.b.{socket.gethostname()}-{os.getpid()}.partial.txt": 25,
-    }
-    for name, age in hours.items():
-        (tmp_path / name).write_text("half")
-        os.utime(tmp_path / name, (now - 3600 * age,) * 2)
-    if remove == "remove_leftovers":
-        remove_leftovers(tmp_path)
-    else:
-        with atomic_path(path) as temporary:  # a file of this very process becomes its own
-            temporary.write_text("mine")
-        (tmp_path / list(hours)[-1]).write_text("half")
-        path.unlink()
-    assert {left.name for left in tmp_path.iterdir()} == set(list(hours)[2:])
-
-
-def test_leftovers_that_may_not_be_removed_stay(tmp_path, monkeypatch):
-    left = tmp_path / ".a.node7-12.partial.txt"
-    left.write_text("half")
-    os.utime(left, (0, 0))
-
-    def refuse(*_, **__):
-        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(left))
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Path, "unlink", refuse)
-        remove_leftovers(tmp_path)
-        with atomic_path(tmp_path / "a.txt") as temporary:
-            temporary.write_text("new")
-    assert (tmp_path / "a.txt").read_text() == "new" and left.exists()
+def test_a_folder_in_the_way_is_one_line(tmp_path):
+    (tmp_path / "a.txt").mkdir()
+    with (
+        pytest.raises(InputError, match=r"a\.txt: cannot be written: a folder of that name is in"),
+        atomic_path(tmp_path / "a.txt") as temporary,
+    ):
+        temporary.write_text("new")
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.txt"]
 
 
 def test_digest_is_that_of_the_content(tmp_path):

@@ -47,21 +47,17 @@ def states(tmp_path):
     return ResumeStates(tmp_path / "model.pt", "key")
 
 
-def anything(state):
-    """A check that lets every state pass."""
-
-
 # --- what is kept
 
 
 def test_the_two_newest_are_kept_and_the_newest_is_loaded(states):
-    assert states.load(anything) is None
+    assert states.load() is None
     for step in (1, 2, 3):
         states.save({"step": step})
     assert sorted(path.name for path in states.folder.iterdir()) == ["previous.pt", "state.pt"]
-    assert states.load(anything)["step"] == 3
+    assert states.load()["step"] == 3
     (states.folder / "state.pt").unlink()
-    assert states.load(anything)["step"] == 2
+    assert states.load()["step"] == 2
 
 
 def test_a_save_that_fails_leaves_the_states_before(states, monkeypatch):
@@ -77,7 +73,7 @@ def test_a_save_that_fails_leaves_the_states_before(states, monkeypatch):
         with pytest.raises(InputError, match="the disk is full"):
             states.save({"step": 3})
     assert sorted(path.name for path in states.folder.iterdir()) == ["previous.pt", "state.pt"]
-    assert states.load(anything)["step"] == 2
+    assert states.load()["step"] == 2
 
 
 def test_success_removes_the_states_of_other_configurations_too(states, tmp_path):
@@ -117,7 +113,7 @@ def test_a_flipped_bit_is_noticed_wherever_it_is(states, caplog):
         data = bytearray(good)
         data[place] ^= 1 << rng.randrange(8)
         path.write_bytes(data)
-        state = states.load(anything)
+        state = states.load()
         if state is None:
             refused += 1
             assert not path.exists()
@@ -127,8 +123,9 @@ def test_a_flipped_bit_is_noticed_wherever_it_is(states, caplog):
     assert all("\n" not in record.message for record in caplog.records)
     start = good.index(torch.arange(50.0).numpy().tobytes())
     path.write_bytes(good[: start + 30] + b"\xff" + good[start + 31 :])
-    assert states.load(anything) is None
-    assert "state.pt: damaged resume state" in caplog.records[-1].message
+    assert states.load() is None
+    assert "state.pt: no readable resume state (" in caplog.records[-1].message
+    assert "data/0' is damaged" in caplog.records[-1].message
 
 
 class FailingFile(io.FileIO):
@@ -169,11 +166,11 @@ def test_a_state_that_cannot_be_read_now_is_kept(states, monkeypatch, caplog, fa
     with monkeypatch.context() as patched:
         patched.setattr(where, fail)
         with pytest.raises(InputError, match=r"state\.pt: the resume .* is kept: .*run") as error:
-            states.load(anything)
+            states.load()
     assert "\n" not in str(error.value) and not caplog.records
-    assert states.load(anything)["step"] == 2
+    assert states.load()["step"] == 2
     (states.folder / "state.pt").unlink()
-    assert states.load(anything)["step"] == 1
+    assert states.load()["step"] == 1
 
 
 def test_a_disk_that_fails_at_any_read_costs_no_state(states, monkeypatch):
@@ -186,7 +183,7 @@ def test_a_disk_that_fails_at_any_read_costs_no_state(states, monkeypatch):
     for reads in range(1000):
         monkeypatch.setattr(FailingFile, "left", reads)
         try:
-            state = states.load(anything)
+            state = states.load()
             break
         except InputError as error:
             assert "cannot be read now (Input/output error)" in str(error)
@@ -202,7 +199,7 @@ from wsss.resume import ResumeStates
 size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (size + 10_000_000, resource.RLIM_INFINITY))
 try:
-    ResumeStates(sys.argv[1], "key").load(lambda state: None)
+    ResumeStates(sys.argv[1], "key").load()
 except InputError as error:
     print(error)
 """
@@ -215,7 +212,7 @@ def test_too_little_memory_for_a_state_costs_none(states, tmp_path):
     command = [sys.executable, "-c", LITTLE_MEMORY, str(tmp_path / "model.pt")]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert "cannot be read now" in done.stdout
-    assert states.load(anything)["step"] == 1
+    assert states.load()["step"] == 1
 
 
 class Bomb:
@@ -245,7 +242,7 @@ def test_a_malicious_state_does_nothing(states, tmp_path, caplog, write):
     states.save({"step": 1})
     states.save({"step": 2})
     write(states.folder / "state.pt", Bomb(tmp_path / "executed"))
-    assert states.load(anything)["step"] == 1
+    assert states.load()["step"] == 1
     assert not (tmp_path / "executed").exists()
     (record,) = caplog.records
     assert "state.pt: no readable resume state" in record.message and "\n" not in record.message
@@ -264,59 +261,13 @@ def of_another_run(path):
     torch.save(state | {"key": "other"}, path)
 
 
-def of_another_network(path):
-    state = torch.load(path, weights_only=True)
-    state["model"]["fc8.weight"] = state["model"]["fc8.weight"][:1]
-    torch.save(state, path)
-
-
-def of_more_processes(path):
-    state = torch.load(path, weights_only=True)
-    torch.save(state | {"ranks": 2 * state["ranks"]}, path)
-
-
-def without_a_network(path):
-    torch.save({"key": "key"}, path)
-
-
-def with_momentum_of_another_network(path):
-    state = torch.load(path, weights_only=True)
-    state["optimiser"]["state"][0]["momentum_buffer"] = torch.zeros(2, 2)
-    torch.save(state, path)
-
-
-def without_a_learning_rate(path):
-    state = torch.load(path, weights_only=True)
-    del state["optimiser"]["param_groups"][0]["lr"]
-    torch.save(state, path)
-
-
-def without_random_numbers(path):
-    state = torch.load(path, weights_only=True)
-    del state["ranks"][0]["random"]["numpy"]
-    torch.save(state, path)
-
-
-DAMAGES = [
-    cut,
-    empty,
-    of_another_run,
-    of_another_network,
-    of_more_processes,
-    without_a_network,
-    with_momentum_of_another_network,
-    without_a_learning_rate,
-    without_random_numbers,
-]
-
-
 @pytest.fixture
 def whole(tmp_path):
     (tmp_path / "whole").mkdir()
     return run(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("damage", [cut, empty, of_another_run])
 @pytest.mark.parametrize("both", [False, True])
 def test_a_damaged_state_costs_an_epoch_or_the_run_but_no_result(
     tmp_path, whole, caplog, damage, both

@@ -328,21 +328,14 @@ def test_files_that_are_no_model(photographs, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "change",
     [
-        {"arguments": {}},
         {"arguments": {"num_classes": 3, "backbone": "vgg"}},
-        {"arguments": {"num_classes": 10**15, "backbone": "efficientnet_lite0"}},
-        {"arguments": None},
         {"model": {}},
-        {"model": "weights"},
-        {"identity": {"classes": ["cat"]}},
-        {"identity": {"classes": [1, 2, 3]}},
         {"identity": {}},
         {"parameters": {}},
-        {"parameters": {"images": {"long_side": "large"}}},
     ],
     ids=str,
 )
-def test_checkpoints_that_contradict_themselves(model, photographs, tmp_path, change):
+def test_checkpoints_of_another_version(model, photographs, tmp_path, change):
     torch.save(read_checkpoint(model) | change, tmp_path / "model.pt")
     said = refused(tmp_path / "model.pt", photographs / "grey.png", "--out", tmp_path / "out")
     assert said.startswith(str(tmp_path / "model.pt")) and not (tmp_path / "out").exists()

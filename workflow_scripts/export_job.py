@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from workflow_scripts.arguments import identity
-from wsss.artifacts import ArtifactReader, open_artifact, read_header
+from wsss.artifacts import ArtifactReader
 from wsss.datasets.index import read_dataset
 from wsss.errors import InputError
 from wsss.parallel import map_images
@@ -48,6 +48,5 @@ def data_above(path):
 
 def run_of(path):
     """Variant, seed and stage of an artifact, as far as it has them."""
-    with open_artifact(path) as file:
-        header = read_header(file)
+    (header,) = ArtifactReader(path).headers.values()
     return {key: header[key] for key in ("variant", "seed", "stage") if key in header}

@@ -8,7 +8,6 @@ from workflow_scripts.export_job import run_of
 from wsss.artifacts import ArtifactReader
 from wsss.datasets.index import TEST
 from wsss.errors import InputError
-from wsss.files import remove_leftovers
 from wsss.mask_files import write_mask_files, write_mask_table
 from wsss.progress import progress
 
@@ -39,7 +38,6 @@ def main(argv=None):
         index = arguments.dataset_index(args, test=True)
     records = [record for record in index.records if record.image_id in labels]
     folder = Path(args.output).parent
-    remove_leftovers(folder)
     rows = [
         export_image(folder, index, record, labels.read(record.image_id).array, args.alpha)
         for record in progress(records, desc="masks", unit="image")

@@ -14,7 +14,7 @@ from model.weights import released_state
 from workflow_scripts.command import run
 from wsss.checkpoint import load_network
 from wsss.errors import InputError
-from wsss.files import atomic_path
+from wsss.files import QuietFile, atomic_path
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +31,8 @@ def main(arguments=None):
         state = released_state(network)
     except ValueError as error:
         raise InputError(f"{options.model}: cannot be exported: {error}") from error
-    with atomic_path(options.output) as temporary:
-        torch.save(state, temporary)
+    with atomic_path(options.output) as temporary, QuietFile(temporary, "w+") as file:
+        torch.save(state, file)
     log.info("%s: %d tensors", options.output, len(state))
 
 

@@ -20,7 +20,7 @@ from workflow_scripts.command import run
 from wsss.crf import SEGMENTATION_CRF
 from wsss.devices import PRECISIONS, prepare_device
 from wsss.errors import InputError, printable
-from wsss.files import make_folder, remove_leftovers
+from wsss.files import make_folder
 from wsss.images import read_image
 from wsss.mask_files import mask_names, write_class_table, write_mask_files, write_mask_table
 from wsss.photographs import Inputs, find_photographs
@@ -85,7 +85,6 @@ def main(argv=None):
     inputs.refuse_overwriting(folder / name for name in names)
     segmenter = segmenter_of(args)
     make_folder(folder, "--out")
-    remove_leftovers(folder)
     write_class_table(folder / "classes.csv", segmenter.classes)
     for each in refused:
         note(f"error: {each.line}")

@@ -1,9 +1,9 @@
 """HDF5 artifacts: one file per artifact and shard, a record per image.
 
 `/records/<image_id>` is a data set (one array) or a group of data sets (several arrays). The root
-attributes say what the file is, what it was made with and from, and hold a digest of its content.
-A file appears under its name only when it is whole, checked and sealed (`wsss.seals`); afterwards
-it is read-only.
+attributes say what the file is, what it was made with and from, and hold a digest of its content,
+made while it is written. A file appears under its name only when it is whole and sealed
+(`wsss.seals`), and is then read-only; a reader looks at the seal once, before HDF5 sees the file.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from wsss.errors import InputError, listed
+from wsss.errors import InputError, listed, reason_of
 from wsss.files import QuietFile, atomic_path
 from wsss.seals import problem_of, seal
 
@@ -41,7 +41,7 @@ class ArtifactWriter:
     """Write an artifact; use as a context manager.
 
     Args:
-        path: where the file will lie; nothing is there before it is complete and checked.
+        path: where the file will lie; nothing is there before it is complete.
         kind: e.g. `cams`.
         identity: values for some of `IDENTITY_KEYS`.
         parameters: settings it was made with (JSON-able).
@@ -76,16 +76,16 @@ class ArtifactWriter:
     @contextmanager
     def _write_all(self):
         with atomic_path(self.path, durable=True) as temporary:
-            with QuietFile(temporary, "w+") as self._disk:
-                with h5py.File(self._disk, "w", libver=("v110", "v110")) as file:
-                    _bound_cache(file)
-                    file.attrs.update(self.header)
-                    self._records = file.create_group("records")
-                    yield self
-                    self._refuse_gaps()
-                    file.attrs["content_digest"] = content_digest(self._digests)
-                self._disk.raise_error()
-            _check_written(temporary, self._digests)
+            with (
+                QuietFile(temporary, "w+") as self._disk,
+                h5py.File(self._disk, "w", libver=("v110", "v110")) as file,
+            ):
+                _bound_cache(file)
+                file.attrs.update(self.header)
+                self._records = file.create_group("records")
+                yield self
+                self._refuse_gaps()
+                file.attrs["content_digest"] = content_digest(self._digests)
             seal(temporary)
             os.chmod(temporary, 0o444)
 
@@ -124,16 +124,6 @@ def _create_dataset(parent, name, array, image_id):
     )
 
 
-def _check_written(path, digests):
-    """Read everything back: what is on disk is what was meant."""
-    with _open_unlocked(path) as file:
-        _bound_cache(file)
-        for image_id, digest in digests.items():
-            record = _record_of(file["records"][image_id])
-            if record_digest(record.array, record.attributes) != digest:
-                raise OSError(f"{path}: image {image_id} was not written as it is; disk faulty?")
-
-
 def record_digest(array, attributes):
     """SHA-256 over names, types, shapes, values and attributes of one record."""
     digest = hashlib.sha256()
@@ -154,7 +144,7 @@ def content_digest(digests):
 
 
 class ArtifactReader:
-    """Read one kind of artifact from one or several shard files.
+    """Read one kind of artifact (or any, with None) from one or several shard files.
 
     Files are opened when first needed and once per process, so a reader may travel to workers.
 
@@ -163,7 +153,7 @@ class ArtifactReader:
             another data set, variant, seed or stage than `identity` says; an image twice.
     """
 
-    def __init__(self, paths, kind, **identity):
+    def __init__(self, paths, kind=None, **identity):
         self.paths = [Path(p) for p in ([paths] if isinstance(paths, str | Path) else paths)]
         self.kind = kind
         self._open_files = {}
@@ -174,10 +164,11 @@ class ArtifactReader:
         self.ids = tuple(self._where)
 
     def _add(self, path, identity):
-        with open_artifact(path) as file:
-            header = read_header(file)
-            _check_header(path, header, self.kind, identity)
-            with _complaints(path):
+        with _complaints(path):
+            _check_seal(path)
+            with _open(path) as file:
+                header = _header_of(file)
+                _check_header(path, header, self.kind, identity)
                 ids = list(file["records"])
         twice = [i for i in ids if i in self._where]
         if twice:
@@ -203,9 +194,9 @@ class ArtifactReader:
             )
         path = self._where[image_id]
         key = (os.getpid(), path)  # an open HDF5 file does not survive a fork
-        if key not in self._open_files:
-            self._open_files[key] = open_artifact(path, trusted=True)
         with _complaints(f"{path}: image {image_id}", path):
+            if key not in self._open_files:
+                self._open_files[key] = _open(path)
             return _record_of(self._open_files[key]["records"][image_id])
 
     @property
@@ -216,51 +207,34 @@ class ArtifactReader:
 
 @contextmanager
 def _complaints(what, path=None):
-    """Turn what HDF5 says of a damaged file, errors of nearly any kind, into one line."""
+    """Turn what HDF5 says of a disk that fails, errors of nearly any kind, into one line."""
     try:
         yield
     except InputError:
         raise
+    except PermissionError as error:
+        raise InputError(f"{what}: may not be read; check its permissions") from error
     except Exception as error:
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise InputError(
-            f"{what} is damaged and cannot be read ({reason}); "
-            f"remake it with snakemake -f {path or what}"
+            f"{what} cannot be read ({reason_of(error)}); look at the disk, or remake it with "
+            f"snakemake -f {path or what}"
         ) from error
 
 
-def open_artifact(path, trusted=False):
-    """Open an artifact for reading, after a look at its seal unless it is `trusted`.
-
-    Raises:
-        InputError: the file is missing, damaged, or no artifact of this project.
-    """
-    path = Path(path)
+def _check_seal(path):
+    """InputError unless the file is there, and as it was written."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; make it with snakemake {path}")
-    try:
-        problem = None if trusted else problem_of(path)
-        if problem:
-            raise InputError(f"{path}: {problem}; remake it with snakemake -f {path}")
-        file = _open_unlocked(path)
-    except PermissionError as error:
-        raise InputError(f"{path}: may not be read; check its permissions") from error
-    except OSError as error:
-        raise InputError(
-            f"{path}: not a readable HDF5 file (truncated?); remake it with snakemake -f {path}"
-        ) from error
-    with _complaints(path):
-        _bound_cache(file)
-        known = isinstance(file.get("records"), h5py.Group) and "kind" in file.attrs
-    if not known:
-        file.close()
-        raise InputError(f"{path}: an HDF5 file, but no artifact of this workflow")
+    problem = problem_of(path)
+    if problem:
+        raise InputError(f"{path}: {problem}; remake it with snakemake -f {path}")
+
+
+def _open(path):
+    """Without a lock: nobody writes to a file that has its name, and not all disks have locks."""
+    file = h5py.File(path, "r", locking=False)
+    _bound_cache(file)
     return file
-
-
-def _open_unlocked(path):
-    """Nobody writes to a file that has its name, and not all network disks can lock one."""
-    return h5py.File(path, "r", locking=False)
 
 
 def _bound_cache(file):
@@ -277,26 +251,19 @@ def _bound_cache(file):
     file.id.set_mdc_config(config)
 
 
-def read_header(file):
-    """Root attributes of an open artifact, with JSON attributes parsed.
-
-    Raises:
-        InputError: the attributes are damaged.
-    """
-    with _complaints(file.filename):
-        header = {key: _python(value) for key, value in file.attrs.items()}
-        for key in ("parameters", "sources", "versions", "classes"):
-            if key in header:
-                header[key] = json.loads(header[key])
+def _header_of(file):
+    """Root attributes of an open artifact, with JSON attributes parsed."""
+    header = {key: _python(value) for key, value in file.attrs.items()}
+    for key in ("parameters", "sources", "versions", "classes"):
+        if key in header:
+            header[key] = json.loads(header[key])
     return header
 
 
 def _check_header(path, header, kind, identity):
-    if not {"schema_version", "content_digest"} <= set(header):
-        raise InputError(f"{path}: incomplete; remake it with snakemake -f {path}")
-    if header["kind"] != kind:
+    if kind is not None and header["kind"] != kind:
         raise InputError(f"{path}: holds {header['kind']}, not {kind}; give another file")
-    if not isinstance(header["schema_version"], int) or header["schema_version"] > SCHEMA_VERSION:
+    if header["schema_version"] > SCHEMA_VERSION:
         raise InputError(
             f"{path}: written by a newer version (schema {header['schema_version']}, "
             f"known: {SCHEMA_VERSION}); update this checkout"

@@ -243,11 +243,10 @@ def _cut(text, width, font=None):
     return text + "…"
 
 
-def save_picture(path, picture, max_bytes=None, tidy=True):
+def save_picture(path, picture, max_bytes=None):
     """Write a picture as PNG or JPEG, by the name of the file; whole or not at all.
 
-    With `max_bytes`, a PNG that is larger gets a palette of 256 colours of its own. `tidy` as for
-    `wsss.files.atomic_path`.
+    With `max_bytes`, a PNG that is larger gets a palette of 256 colours of its own.
 
     Raises:
         InputError: the name is of neither kind, or the file cannot be written.
@@ -257,7 +256,7 @@ def save_picture(path, picture, max_bytes=None, tidy=True):
         raise InputError(f"{path}: a picture ends in .png or .jpg; choose such a name")
     image = Image.fromarray(picture)
     try:
-        with atomic_path(path, tidy) as temporary:
+        with atomic_path(path) as temporary:
             image.save(temporary, optimize=True, quality=92)
             if max_bytes and path.suffix == ".png" and temporary.stat().st_size > max_bytes:
                 image.quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(

@@ -28,3 +28,9 @@ def printable(text):
     """Text from outside as part of a line: a file name may hold line feeds, or steer a terminal."""
     escaped = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
     return "".join(escaped)
+
+
+def reason_of(error):
+    """What an error of a library or of the system says, as part of a line."""
+    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return printable(" ".join(said.split())[:120])

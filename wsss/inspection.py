@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wsss.artifacts import IDENTITY_KEYS, ArtifactReader, open_artifact, read_header
+from wsss.artifacts import IDENTITY_KEYS, ArtifactReader
 from wsss.disk import readable_bytes
 from wsss.drawing import class_name
 from wsss.errors import InputError, listed
@@ -25,11 +25,10 @@ class Artifact:
     """An opened artifact: its header, and records with a name for every array."""
 
     def __init__(self, path):
-        with open_artifact(path) as file:
-            self.header = read_header(file)
+        self.reader = ArtifactReader(path)
+        (self.header,) = self.reader.headers.values()
         self.kind = self.header["kind"]
         self.classes = self.header.get("classes", [])
-        self.reader = ArtifactReader(path, self.kind)
         self.ids = self.reader.ids
 
     def read(self, image_id):

@@ -26,9 +26,6 @@ def mask_names(image_id):
 def write_mask_files(folder, image_id, image, label, classes, alpha):
     """Write mask and overlay of an image; returns its row of the table.
 
-    What a killed process left in the folder stays: `wsss.files.remove_leftovers` removes it at once
-    for all images.
-
     Args:
         folder: where the files go.
         image: uint8 RGB (H, W, 3).
@@ -41,11 +38,8 @@ def write_mask_files(folder, image_id, image, label, classes, alpha):
     """
     names = mask_names(check_id(image_id, "masks"))
     mask, tinted = (_inside(Path(folder), name) for name in names)
-    try:
-        write_palette_png(mask, label, tidy=False)
-    except OSError as error:
-        raise InputError(f"{mask}: cannot be written ({error.strerror or error})") from error
-    save_picture(tinted, overlay(image, label, alpha), tidy=False)
+    write_palette_png(mask, label)
+    save_picture(tinted, overlay(image, label, alpha))
     shares = class_shares(label, classes)
     text = ";".join(f"{name}={share:.4g}" for name, share in shares.items())
     return (image_id, mask.name, tinted.name, ";".join(shares), text)
@@ -74,16 +68,10 @@ def write_class_table(path, classes):
 
 
 def _write_csv(path, columns, rows):
-    try:
-        with (
-            atomic_path(path) as temporary,
-            open(temporary, "w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(columns)
-            writer.writerows(rows)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
 
 
 def _inside(folder, name):

@@ -36,11 +36,8 @@ def palette_png(label_map):
     return content.getvalue()
 
 
-def write_palette_png(path, label_map, tidy=True):
-    """Write uint8 indices (H, W) as a PNG with VOC's palette; the indices stay as they are.
-
-    `tidy` as for `atomic_path`.
-    """
+def write_palette_png(path, label_map):
+    """Write uint8 indices (H, W) as a PNG with VOC's palette; the indices stay as they are."""
     content = palette_png(label_map)
-    with atomic_path(path, tidy) as temporary:
+    with atomic_path(path) as temporary:
         temporary.write_bytes(content)

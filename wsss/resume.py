@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
-from wsss.errors import InputError
+from wsss.errors import InputError, reason_of
 from wsss.files import QuietFile, atomic_path, flush
-from wsss.seals import damaged_part
+from wsss.seals import check_parts
 
 log = logging.getLogger(__name__)
 
@@ -36,19 +36,15 @@ class ResumeStates:
         with atomic_path(newest) as temporary:
             with QuietFile(temporary, "w+") as file:
                 torch.save({"key": self.key, **state}, file)
-                file.raise_error()
             flush(temporary)
             if newest.exists():
                 os.replace(newest, self.folder / BEFORE)
         flush(self.folder)
 
-    def load(self, check):
+    def load(self):
         """The newest state that is whole, as a dict; None if there is none.
 
         A damaged one is named in a line and removed, lest it take the place of a good one.
-
-        Args:
-            check: called with the state; raises ValueError where it does not fit the run.
 
         Raises:
             InputError: one may be whole, but cannot be read now; all are kept.
@@ -56,9 +52,7 @@ class ResumeStates:
         for name in (NEWEST, BEFORE):
             path = self.folder / name
             try:
-                state = _read(path, self.key)
-                check(state)
-                return state
+                return _read(path, self.key)
             except FileNotFoundError:
                 continue
             except InputError:
@@ -83,20 +77,18 @@ def _read(path, key):
         ValueError: the file is damaged, or of another run.
     """
     try:
-        damaged = damaged_part(path)
-        state = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
+        check_parts(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise
     except Exception as error:
         failure = _failure_of_the_system(error)
         if failure is not None:
             raise InputError(
-                f"{path}: the resume state cannot be read now ({_reason(failure)}); it is kept: "
+                f"{path}: the resume state cannot be read now ({reason_of(failure)}); it is kept: "
                 "look at the disk and the memory and run again, or delete it to begin anew"
             ) from error
-        raise ValueError(f"no readable resume state ({_reason(error)})") from error
-    if damaged:
-        raise ValueError(f"damaged resume state (in {damaged[:60]})")
+        raise ValueError(f"no readable resume state ({reason_of(error)})") from error
     if not isinstance(state, dict) or state.get("key") != key:
         raise ValueError("resume state of another run")
     return state
@@ -114,8 +106,3 @@ def _failure_of_the_system(error):
             return error
         error = error.__cause__ or error.__context__
     return None
-
-
-def _reason(error):
-    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return said.splitlines()[0][:120]

@@ -2,7 +2,7 @@
 
 HDF5 checks neither texts nor data that do not compress, and there are single flipped bits that it
 never comes back from. It ignores what follows its own last byte; there lies the seal. A file
-without one is trusted as little as one with a wrong one: what took it may have damaged the rest.
+without one was cut off on its way, or is none of ours.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ import zipfile
 MAGIC = b"\nAuxSegNet-seal\n"
 LENGTH = len(MAGIC) + hashlib.sha256().digest_size
 BLOCK = 1 << 20  # bytes that are read at once
+FOLDER = 0x10  # among the attributes of a part of a ZIP file
 
 
 def seal(path):
@@ -21,8 +22,6 @@ def seal(path):
         digest = _digest(file, size)
         file.seek(size)
         file.write(MAGIC + digest)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def problem_of(path):
@@ -43,16 +42,17 @@ def problem_of(path):
     return None
 
 
-def damaged_part(path):
-    """Name of the first part of a file of `torch.save` that its checksum does not fit, or None.
-
-    PyTorch itself does not look at the checksums, and settings have no digest of their own.
+def check_parts(path):
+    """Compare a file of `torch.save` with its checksums, which PyTorch itself does not look at.
 
     Raises:
-        OSError, zipfile.BadZipFile, ...: it cannot be read, or is no such file.
+        OSError, zipfile.BadZipFile, ...: it cannot be read, is damaged, or is no such file.
     """
     with zipfile.ZipFile(path) as archive:
-        return archive.testzip()
+        damaged = archive.testzip()
+        folders = [part.filename for part in archive.infolist() if part.external_attr & FOLDER]
+    if damaged or folders:  # PyTorch reads nothing of a part that a flipped bit calls a folder
+        raise zipfile.BadZipFile(f"{(damaged or folders[0])[:60]!r} is damaged")
 
 
 def _digest(file, size):

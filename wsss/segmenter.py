@@ -7,8 +7,6 @@ from wsss.errors import InputError
 from wsss.inference import Viewer, predict
 from wsss.label_maps import label_map_of
 
-MOST_CLASSES = 254  # label maps are of 8 bits, and 255 is no class
-
 
 class Segmenter:
     """Photograph -> label map.
@@ -68,26 +66,12 @@ def load_segmenter(path, device, views, crf, *, long_side="trained", precision="
             f"{path}: a classifier, which segments nothing; "
             "give the checkpoint of a stage: .../stage<number>/train/model.pt"
         )
-    classes, trained = _training_of(path, checkpoint)
-    if len(classes) != network.num_classes or len(classes) > MOST_CLASSES:
-        raise InputError(
-            f"{path}: names {len(classes)} classes for a network of {network.num_classes}, of "
-            f"{MOST_CLASSES} at most; give another checkpoint"
-        )
-    long_side = trained if long_side == "trained" else long_side
-    return Segmenter(Viewer(network, device, long_side, precision), classes, views, crf)
-
-
-def _training_of(path, checkpoint):
-    """Class names, and the long side of the training or None; checked, since files can lie."""
     try:
         classes = checkpoint["identity"]["classes"]
-        long_side = checkpoint["parameters"]["images"]["long_side"]
-        names = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
-        if not names or not (long_side is None or (isinstance(long_side, int) and long_side > 0)):
-            raise TypeError("classes or images.long_side")
-    except (KeyError, TypeError, IndexError) as error:
+        trained = checkpoint["parameters"]["images"]["long_side"]
+    except KeyError as error:
         raise InputError(
             f"{path}: without class names or settings ({error}); make it with this version"
         ) from error
-    return classes, long_side
+    long_side = trained if long_side == "trained" else long_side
+    return Segmenter(Viewer(network, device, long_side, precision), classes, views, crf)

@@ -32,14 +32,24 @@ class TrainingState:
         """Write it, as `ResumeStates`; all ranks take part, and the leading one writes."""
         own = self.ranks.gather(self._own())
         if self.ranks.leads:
-            states.save(self._common() | {"ranks": own})
+            states.save(
+                {
+                    "step": self.step,
+                    "rows": self.rows,
+                    "model": self.network.state_dict(),
+                    "optimiser": self.optimiser.state_dict(),
+                    "scaler": self.scaler.state_dict(),
+                    "ranks": own,
+                }
+            )
 
     def restore(self, states):
-        """Take the newest state that fits; returns whether there was one.
+        """Take the newest state; returns whether there was one.
 
+        It fits: of `ResumeStates` comes none of another configuration, code or number of ranks.
         Without one each rank gets random numbers of its own, from the seed that is set.
         """
-        state = self.ranks.spread(states.load(self._check) if self.ranks.leads else None)
+        state = self.ranks.spread(states.load() if self.ranks.leads else None)
         if state is None:
             if self.ranks.number > 0:  # each rank has another dropout
                 torch.manual_seed(torch.initial_seed() + RANK_SEED * self.ranks.number)
@@ -53,57 +63,9 @@ class TrainingState:
         self.step, self.rows = state["step"], state["rows"]
         return True
 
-    def _common(self):
-        return {
-            "step": self.step,
-            "rows": self.rows,
-            "model": self.network.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "scaler": self.scaler.state_dict(),
-        }
-
     def _own(self):
         """What differs between ranks: random numbers, and losses since the last row."""
         return {"meter": self.meter.state(), "random": random_state(self.device)}
-
-    def _check(self, state):
-        """ValueError unless it fits: one of this key does, if nobody has meddled with it."""
-        try:
-            fits = self._fits(state)
-        except (LookupError, AttributeError, TypeError):
-            fits = False
-        if not fits:
-            raise ValueError("resume state of another network, or in part")
-
-    def _fits(self, state):
-        mine, own = self._common(), self._own()
-        slots = state["optimiser"]["state"]
-        groups = self.optimiser.param_groups
-        shapes = [parameter.shape for group in groups for parameter in group["params"]]
-        return (
-            all(_form(state[key]) == _form(mine[key]) for key in ("step", "model", "scaler"))
-            and _form(state["optimiser"]["param_groups"])
-            == _form(mine["optimiser"]["param_groups"])
-            and all(slots[i]["momentum_buffer"].shape == shapes[i] for i in slots)
-            and all(isinstance(row, dict) for row in state["rows"])
-            and len(state["ranks"]) == self.ranks.count
-            and all(_names(rank) == _names(own) for rank in state["ranks"])
-        )
-
-
-def _names(own):
-    return {name: set(part) for name, part in own.items()}
-
-
-def _form(value):
-    """What a value is, whatever it holds: names, types, and the shapes of tensors."""
-    if isinstance(value, dict):
-        return {key: _form(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_form(part) for part in value]
-    if isinstance(value, torch.Tensor):
-        return (value.dtype, tuple(value.shape))
-    return type(value)
 
 
 class LossMeter:

@@ -32,7 +32,7 @@ from PIL import Image
 
 from wsss.datasets.index import IGNORE
 from wsss.errors import InputError
-from wsss.files import atomic_path, remove_leftovers, sha256_of
+from wsss.files import atomic_path, sha256_of
 from wsss.palette import write_palette_png
 from wsss.parallel import map_images
 
@@ -223,7 +223,6 @@ def unwritable(folder, reason="no permission"):
 def _make(annotations, folder, wanted, processes):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
-    remove_leftovers(folder)
     content = hashlib.sha256()
     painter = _Painter(folder, wanted["variant"], annotations.path)
     images = _ImagesToPaint(annotations)
@@ -260,7 +259,7 @@ def _identity_of(path):
 
 
 def _write_manifest(folder, manifest):
-    with atomic_path(folder / MANIFEST, tidy=False) as temporary:
+    with atomic_path(folder / MANIFEST) as temporary:
         temporary.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 
@@ -314,5 +313,5 @@ class _Painter:
             mask = paint(image.regions, image.height, image.width, self.variant)
         except InputError as error:
             raise InputError(f"{self.source}, {error}") from error
-        write_palette_png(self.folder / f"{image.image_id}.png", mask, tidy=False)
+        write_palette_png(self.folder / f"{image.image_id}.png", mask)
         return hashlib.sha256(mask.tobytes()).digest()
