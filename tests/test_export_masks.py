@@ -4,7 +4,7 @@ import csv
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor
 
 from workflow_scripts import export_masks
 from wsss.artifacts import ArtifactWriter
@@ -18,7 +18,7 @@ from wsss.datasets.index import (
     write_test_images,
 )
 from wsss.errors import InputError
-from wsss.mask_files import write_mask_files
+from wsss.mask_files import mask_names, write_class_table, write_mask_files
 
 CLASSES = ("cat", "dog", "sheep")
 SPLITS = {"a": "val", "b": "val", "a_overlay": "test"}
@@ -84,6 +84,18 @@ def test_masks_hold_the_indices_and_voc_colours(tmp_path, shards):
         assert mask.mode == "P"
         assert np.array_equal(np.array(mask), label_of(1))
         assert mask.getpalette()[: 3 * 4] == [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0]
+
+
+def test_mask_overlay_and_table_show_a_class_beyond_those_of_voc_in_one_colour(tmp_path):
+    classes = [f"class {value}" for value in range(1, 81)]
+    image, label = np.zeros((8, 8, 3), np.uint8), np.full((8, 8), 64, np.uint8)
+    write_mask_files(tmp_path, "a", image, label, classes, alpha=1)
+    write_class_table(tmp_path / "classes.csv", classes)
+    with open(tmp_path / "classes.csv", newline="") as file:
+        colour = ImageColor.getrgb(list(csv.DictReader(file))[64]["colour"])
+    mask, overlay = (Image.open(tmp_path / name).convert("RGB") for name in mask_names("a"))
+    assert mask.getcolors() == [(64, colour)]
+    assert np.abs(np.array(overlay).astype(int) - colour).max() < 12  # JPEG is not exact
 
 
 def test_overlay_tints_objects_only(tmp_path, shards):

@@ -24,6 +24,8 @@ from wsss.palette import voc_palette
 IGNORE = 255
 IGNORED_COLOURS = ((238, 238, 238), (176, 176, 176))  # ground and lines of the hatching
 HATCH_PERIOD = 8  # pixels
+VOC_VALUES = 21  # background and classes
+DARK = 30  # lightness, of 100, below which a colour is hard to see beside background's black
 INK, FAINT, PAPER = (25, 25, 25), (120, 120, 120), (255, 255, 255)
 FONT_SIZE, SMALLEST_FONT = 13, 10
 CAPTION_HEIGHT = 20
@@ -34,9 +36,38 @@ SWATCH = 13
 # --- maps in colour ------------------------------------------------------------------------------
 
 
+@cache
+def class_palette():
+    """The colours of class ids as uint8 (256, 3): VOC's own, then as different ones as there are.
+
+    VOC's palette would go on in nearly the same colours: of COCO's 80 classes bus and oven would
+    look alike, and a laptop like background. So each further colour is the one of a grid, without
+    its dark ones, that is farthest from all before it, and from paper and hatching.
+    """
+    palette = voc_palette()
+    steps = np.linspace(0, 255, 9).round().astype(np.uint8)
+    grid = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(-1, 3)
+    grid = grid[_lab(grid)[:, 0] > DARK]
+    places = _lab(grid)
+    taken = _lab(np.uint8([*palette[:VOC_VALUES], PAPER, *IGNORED_COLOURS]))
+    nearest = np.linalg.norm(places[:, None] - taken, axis=-1).min(axis=1)
+    for value in range(VOC_VALUES, IGNORE):
+        chosen = nearest.argmax()
+        palette[value] = grid[chosen]
+        nearest = np.minimum(nearest, np.linalg.norm(places - places[chosen], axis=-1))
+    palette.flags.writeable = False
+    return palette
+
+
+def _lab(colours):
+    """Colours (N, 3) in CIELAB, where distance is how different they look."""
+    # Of bytes OpenCV makes the same bytes on every machine; L is 0..255 there instead of 0..100.
+    return cv2.cvtColor(colours[None], cv2.COLOR_RGB2LAB)[0] * (100 / 255, 1, 1)
+
+
 def colourise(labels):
-    """Class ids (H, W) as a picture in VOC's colours; 255 is hatched grey, not VOC's cream."""
-    picture = voc_palette()[labels]
+    """Class ids (H, W) as a picture in `class_palette`; 255 is hatched grey, not VOC's cream."""
+    picture = class_palette()[labels]
     ignored = labels == IGNORE
     picture[ignored] = _hatching(labels.shape)[ignored]
     return picture

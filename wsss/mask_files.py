@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from wsss.datasets.index import check_id
-from wsss.drawing import class_name, overlay, save_picture
+from wsss.drawing import class_name, class_palette, overlay, save_picture
 from wsss.errors import InputError
 from wsss.files import atomic_path
-from wsss.palette import voc_palette, write_palette_png
+from wsss.palette import write_palette_png
 
 MASK_COLUMNS = ("image_id", "mask", "overlay", "classes", "shares")
 COLOUR_COLUMNS = ("class_id", "name", "colour")
@@ -38,7 +38,7 @@ def write_mask_files(folder, image_id, image, label, classes, alpha):
     """
     names = mask_names(check_id(image_id, "masks"))
     mask, tinted = (_inside(Path(folder), name) for name in names)
-    write_palette_png(mask, label)
+    write_palette_png(mask, label, palette=class_palette())
     save_picture(tinted, overlay(image, label, alpha))
     shares = class_shares(label, classes)
     text = ";".join(f"{name}={share:.4g}" for name, share in shares.items())
@@ -62,7 +62,7 @@ def write_mask_table(path, rows):
 
 def write_class_table(path, classes):
     """classes.csv: value in the masks, name and colour (#rrggbb) of background and classes."""
-    colours = ["#{:02x}{:02x}{:02x}".format(*colour) for colour in voc_palette()]
+    colours = ["#{:02x}{:02x}{:02x}".format(*colour) for colour in class_palette()]
     names = ["background", *classes]
     _write_csv(path, COLOUR_COLUMNS, zip(range(len(names)), names, colours, strict=False))
 

@@ -23,21 +23,24 @@ def voc_palette():
     return palette
 
 
-def palette_png(label_map):
-    """Uint8 indices (H, W) as the bytes of a PNG with VOC's palette, indices as they are."""
+def palette_png(label_map, palette=None):
+    """Uint8 indices (H, W) as the bytes of a PNG, indices as they are.
+
+    `palette` is uint8 (256, 3); VOC's, which other tools expect, unless given.
+    """
     if label_map.dtype != np.uint8 or label_map.ndim != 2:
         raise ValueError(
             f"a label map is uint8 of two dimensions, not {label_map.dtype} {label_map.shape}"
         )
     image = Image.fromarray(np.ascontiguousarray(label_map)).convert("L")
-    image.putpalette(voc_palette().tobytes())
+    image.putpalette((voc_palette() if palette is None else palette).tobytes())
     content = io.BytesIO()
     image.save(content, format="PNG", optimize=False)
     return content.getvalue()
 
 
-def write_palette_png(path, label_map):
-    """Write uint8 indices (H, W) as a PNG with VOC's palette; the indices stay as they are."""
-    content = palette_png(label_map)
+def write_palette_png(path, label_map, palette=None):
+    """Write a PNG of `palette_png`."""
+    content = palette_png(label_map, palette)
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)

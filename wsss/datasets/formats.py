@@ -54,6 +54,8 @@ def with_test_images(index, settings):
     """
     find = RECORDS_TO_PREDICT.get(settings["format"])
     records = find(settings, index.root) if find else ()
+    if not records:
+        return index
     found = measured(replace(index, records=tuple(records))).records
     return replace(index, records=(*index.records, *found))
 
