@@ -313,7 +313,7 @@ def test_the_command_prints_a_table(overlay):
     assert "3 train, 1 val, 0 test; 1 classes" in done.stdout
     assert "4 readable" in done.stdout
     assert "measuring images" in done.stderr
-    assert "0it" not in done.stderr  # a bar for test images that there are none of
+    assert " 0it [" not in done.stderr  # a bar for test images that there are none of
 
 
 def test_problems_make_the_command_fail(overlay, tmp_path, capsys):

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import io
 import os
+import re
 import socket
 from contextlib import contextmanager, suppress
 from pathlib import Path
