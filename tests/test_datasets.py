@@ -5,7 +5,6 @@ import logging
 import shutil
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -612,9 +611,7 @@ def test_voc2012_with_the_lists_of_the_field(voc2012, tmp_path, monkeypatch):
     voc = {key: f"$LISTS/{name}" for key, name in (names | {"labels": "cls_labels.npy"}).items()}
     overlay.write_text(json.dumps({"dataset": {"voc": voc}}))
     config = plain(load([CONFIG / "voc2012.yaml", overlay]))
-    start = time.monotonic()
     index = whole_index(config["dataset"])
-    seconds = time.monotonic() - start
     assert {name: len(ids) for name, ids in splits_of(index).items()} == {
         "train": 10582,
         "val": 1449,
@@ -623,7 +620,6 @@ def test_voc2012_with_the_lists_of_the_field(voc2012, tmp_path, monkeypatch):
     assert sum(r.scored for r in index.split("train")) == 1464
     assert all(r.labels for r in index.split("train") + index.split("val"))
     assert not any(r.labels or r.scored for r in index.split("test"))
-    assert seconds < 15
 
 
 # --- folder
