@@ -27,11 +27,10 @@ def answers(material: Material) -> Iterator[Answer]:
     whole = _finished(material, "whole")
     again = _finished(material, "again")
     yield _compared(material, "two runs of the same seed", whole, again)
-    killed = _log_file(material, "killed").parent
     yield _kill(material)
-    said = _finished(material, "killed")
-    yield _continued(said, whole, killed)
-    yield _compared(material, "killed and continued, against whole", whole, said)
+    continued = _finished(material, "killed")
+    yield _continued(continued, whole)
+    yield _compared(material, "killed and continued, against whole", whole, continued)
 
 
 def _job(material: Material, name: str) -> subprocess.Popen:
@@ -58,10 +57,6 @@ def _job(material: Material, name: str) -> subprocess.Popen:
         return subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=subprocess.STDOUT)
 
 
-def _log_file(material: Material, name: str) -> Path:
-    return material.folder / name / "log.csv"
-
-
 def _finished(material: Material, name: str) -> Path:
     """Run a job to its end; the folder of what it made."""
     folder = material.folder / name
@@ -84,10 +79,10 @@ def _kill(material: Material) -> Answer:
     return Answer("training killed with SIGKILL", said, was_killed)
 
 
-def _continued(folder: Path, whole: Path, killed: Path) -> Answer:
+def _continued(folder: Path, whole: Path) -> Answer:
     """The log of the job that went on has each row once, and losses near those of the whole one."""
     on = "continuing an interrupted run" in (folder / "said.txt").read_text()
-    rows, expected = _rows(killed / "log.csv"), _rows(whole / "log.csv")
+    rows, expected = _rows(folder / "log.csv"), _rows(whole / "log.csv")
     steps = [row["step"] for row in rows] == [row["step"] for row in expected]
     far = max(
         abs(float(row["loss"]) - float(other["loss"])) / float(other["loss"])
