@@ -27,7 +27,7 @@ def answers(material: Material) -> Iterator[Answer]:
         yield _measured(
             material,
             f"prediction {where}, 5 scales",
-            lambda i=image: predict(viewer, i, PREDICTION),
+            lambda i=image: predict(viewer, i, **PREDICTION),
         )
 
 

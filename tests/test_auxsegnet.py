@@ -383,7 +383,7 @@ def test_resnet38_trains_a_step_and_predicts_a_photograph():
 
     image = np.random.default_rng(0).integers(0, 256, (375, 500, 3), dtype=np.uint8)
     viewer = Viewer(network.eval(), torch.device("cpu"))
-    arrays, keys = predict(viewer, image, {"scales": [1.0], "flip": False, "merge": "max"})
+    arrays, keys = predict(viewer, image, scales=[1.0], flip=False, merge="max")
     assert arrays["unrefined"].shape == arrays["refined"].shape == (375, 500)
     assert arrays["refined"].max() <= 20
     assert arrays["probabilities"].shape == (len(keys), 47, 63)

@@ -135,7 +135,7 @@ def test_views_are_merged_as_probabilities_on_the_grid_of_scale_1(image, paper, 
     merged = merged / merged.sum(axis=0)
     settings = {"scales": [0.5, 1.0, 1.5], "flip": True, "merge": merge}
     plain = viewer(network).run(image)
-    found = merge_views(viewer(network), image, plain, settings)
+    found = merge_views(viewer(network), image, plain, **settings)
     np.testing.assert_allclose(found, merged, atol=1e-5)
 
 
@@ -143,16 +143,16 @@ def test_flipped_views_are_turned_back(image):
     network = Equivariant()
     plain = viewer(network).run(image)
     settings = {"scales": [1.0], "flip": False, "merge": "mean"}
-    once = merge_views(viewer(network), image, plain, settings)
+    once = merge_views(viewer(network), image, plain, **settings)
     np.testing.assert_allclose(once, plain.refined_segmentation[0].numpy(), atol=1e-5)
-    both = merge_views(viewer(network), image, plain, settings | {"flip": True})
+    both = merge_views(viewer(network), image, plain, **(settings | {"flip": True}))
     np.testing.assert_allclose(both, once, atol=1e-5)
     assert np.abs(once - once[..., ::-1]).max() > 0.1
 
 
 def test_plain_view_is_run_once(image):
     network = FakeNetwork()
-    predict(viewer(network), image, {"scales": [1.0, 0.5], "flip": True, "merge": "max"})
+    predict(viewer(network), image, scales=[1.0, 0.5], flip=True, merge="max")
     assert sorted(size for size, _ in network.calls) == [(24, 32)] * 2 + [(48, 64)] * 2
 
 
@@ -164,9 +164,7 @@ SIZES = [(48, 64), (45, 61), (9, 100), (1, 1), (1, 40), (40, 1)]
 def test_label_maps_have_the_size_of_the_image(size, paper):
     network = FakeNetwork(paper)
     image = np.zeros((*size, 3), np.uint8)
-    arrays, keys = predict(
-        viewer(network), image, {"scales": [0.75, 1.25], "flip": True, "merge": "mean"}
-    )
+    arrays, keys = predict(viewer(network), image, scales=[0.75, 1.25], flip=True, merge="mean")
     plain = network(torch.zeros(1, 3, *size), "full")
     for name, scores in (
         ("unrefined", plain.segmentation),
@@ -182,7 +180,7 @@ def test_label_maps_have_the_size_of_the_image(size, paper):
 def test_labels_are_of_the_photograph_not_of_the_shrunk_one(image):
     network = FakeNetwork()
     settings = {"scales": [1.0], "flip": False, "merge": "max"}
-    arrays, _ = predict(viewer(network, long_side=32), image, settings)
+    arrays, _ = predict(viewer(network, long_side=32), image, **settings)
     assert network.calls[0][0] == (24, 32)
     assert arrays["refined"].shape == (48, 64)
     assert arrays["probabilities"].shape[1:] == (3, 4)
@@ -193,7 +191,7 @@ def test_network_without_affinity_predicts_unrefined(image):
     answer = network.answer
     network.answer = lambda images, affinity: answer(images, None)
     settings = {"scales": [1.0], "flip": False, "merge": "max"}
-    arrays, keys = predict(viewer(network), image, settings)
+    arrays, keys = predict(viewer(network), image, **settings)
     assert set(arrays) == {"unrefined", "probabilities"}
     expected = answer(torch.zeros(1, 3, 48, 64), None).segmentation.softmax(dim=1)[0]
     for k, class_id in enumerate(keys):
@@ -230,10 +228,10 @@ def test_a_mirrored_photograph_has_the_mirrored_result(network, size, merge, rec
     mirrored = np.ascontiguousarray(image[:, ::-1])
     settings = {"scales": [0.75, 1.0, 1.3], "flip": True, "merge": merge}
     view = viewer(network(image, recipe))
-    first, second = (dense(predict(view, i, settings)) for i in (image, mirrored))
+    first, second = (dense(predict(view, i, **settings)) for i in (image, mirrored))
     np.testing.assert_allclose(second[..., ::-1], first, atol=2e-3)
     alone = settings | {"flip": False}
-    first, second = (dense(predict(view, i, alone)) for i in (image, mirrored))
+    first, second = (dense(predict(view, i, **alone)) for i in (image, mirrored))
     assert np.abs(second[..., ::-1] - first).max() > 0.01
 
 
@@ -243,9 +241,9 @@ def test_both_ways_to_the_affinity_agree_just_above_the_limit(network, monkeypat
     view, used = viewer(network(image)), []
     view.network.register_forward_hook(lambda *call: used.append(type(call[-1].affinity)))
     settings = {"scales": [1.0], "flip": False, "merge": "max"}
-    blocks = predict(view, image, settings), refined_maps(view, image, [0, 2], [1.0], False)
+    blocks = predict(view, image, **settings), refined_maps(view, image, [0, 2], [1.0], False)
     monkeypatch.setattr(inference, "FULL_AFFINITY_TOKENS", 10**6)
-    whole = predict(view, image, settings), refined_maps(view, image, [0, 2], [1.0], False)
+    whole = predict(view, image, **settings), refined_maps(view, image, [0, 2], [1.0], False)
     assert used == [BlockAffinity, BlockAffinity, torch.Tensor, torch.Tensor]
     np.testing.assert_allclose(dense(blocks[0]), dense(whole[0]), atol=1e-3)
     for found, expected in zip(blocks[1], whole[1], strict=True):

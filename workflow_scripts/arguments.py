@@ -2,53 +2,78 @@
 
 import argparse
 import json
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from wsss.datasets.index import TEST, read_dataset
+from pydantic import ValidationError
+
+from wsss.configuration.problems import problems_of
+from wsss.configuration.sections import Section
+from wsss.datasets.index import TEST, DatasetIndex, ImageRecord, read_dataset
 from wsss.errors import InputError
 
 
-def parser(doc):
-    """A parser with the arguments of every command: settings and data set."""
-    made = argparse.ArgumentParser(
+def command_parser(doc: str, settings: type[Section] | None = None) -> ArgumentParser:
+    """A parser with the arguments of every command: its data set, and its settings if it has any.
+
+    `args.settings` is then the section that they are.
+    """
+    parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("--settings", type=as_json, default={}, help="section(s), as JSON")
-    made.add_argument("--data", required=True, help="folder with index.csv of the data set")
-    made.add_argument("--root", help="where its images lie now, if not where they were indexed")
-    return made
+    if settings:
+        add_settings(parser, settings)
+    parser.add_argument("--data", required=True, help="folder with index.csv of the data set")
+    parser.add_argument("--root", help="where its images lie now, if not where they were indexed")
+    return parser
 
 
-def add_run(made, *names):
+def add_settings(parser: ArgumentParser, settings: type[Section]) -> None:
+    """The argument with the settings that a rule gives its command."""
+    parser.add_argument("--settings", type=section_of(settings), required=True, help="as JSON")
+
+
+def section_of(settings: type[Section]) -> Callable[[str], Section]:
+    """A function that reads a section from JSON."""
+
+    def read(text: str) -> Section:
+        try:
+            return settings.model_validate_json(text)
+        except ValidationError as error:
+            raise InputError(f"--settings: {'; '.join(problems_of(error))}") from error
+
+    return read
+
+
+def given(settings: Section) -> dict[str, Any]:
+    """The settings as they were given, for the file that is made with them."""
+    return settings.model_dump(mode="json", exclude_unset=True)
+
+
+def add_run(parser: ArgumentParser, *names: str) -> None:
     """Arguments that tell artifacts apart: variant, seed, stage, split, shard."""
     kinds = {"variant": str, "seed": int, "stage": int, "split": str, "shard": int, "shards": int}
     for name in names:
-        made.add_argument(f"--{name}", type=kinds[name], required=True)
+        parser.add_argument(f"--{name}", type=kinds[name], required=True)
 
 
-def add_hardware(made):
+def add_hardware(parser: ArgumentParser) -> None:
     """Arguments on where and how a network runs."""
-    made.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto")
-    made.add_argument("--gpus", type=int, default=1, help="GPUs that this job was given")
-    made.add_argument("--threads", type=int, default=1)
-    made.add_argument("--workers", type=int, default=0, help="processes that load images")
-    made.add_argument("--channels-last", type=as_json, default=False)
+    parser.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto")
+    parser.add_argument("--gpus", type=int, default=1, help="GPUs that this job was given")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=0, help="processes that load images")
+    parser.add_argument("--channels-last", type=json.loads, default=False, help="true or false")
 
 
-def as_json(text):
-    """Parse a JSON argument."""
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"argument is not JSON ({error}): {text[:80]}") from error
-
-
-def dataset_index(args, test=False):
+def dataset_index(args: Namespace, test: bool = False) -> DatasetIndex:
     """The `DatasetIndex` of the arguments; if `test`, or for that split, with its images."""
     return read_dataset(args.data, args.root, test or getattr(args, "split", None) == TEST)
 
 
-def identity(args, index, *names):
+def identity(args: Namespace, index: DatasetIndex, *names: str) -> dict[str, Any]:
     """The identity of an artifact: data set and class list, and the named arguments."""
     return {
         "dataset": Path(args.data).name,
@@ -58,6 +83,6 @@ def identity(args, index, *names):
     }
 
 
-def class_keys(index, record):
+def class_keys(index: DatasetIndex, record: ImageRecord) -> list[int]:
     """Class ids 0..C-1 of a record's labels, ascending."""
     return [c for c, present in enumerate(index.label_vector(record)) if present]

@@ -15,7 +15,7 @@ from wsss.errors import InputError
 PREFIX = "auxsegnet_"  # slurm-jobname-prefix of the profiles
 
 
-def main(arguments=None):
+def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.parse_args(arguments)
     jobs = jobs_of(os.getcwd())

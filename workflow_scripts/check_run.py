@@ -15,7 +15,7 @@ from wsss.datasets.index import DatasetIndex, ImageRecord, read_dataset
 from wsss.errors import InputError
 
 
-def main(arguments=None):
+def main(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -23,9 +23,9 @@ def main(arguments=None):
         "--configfile", nargs="+", default=[], metavar="FILE", help="overlays over config.yaml"
     )
     parser.add_argument("--results", default="results", help="folder that the run will write to")
-    options = parser.parse_args(arguments)
-    config = plain(load(["config.yaml", *options.configfile]))
-    return report(findings(config, options.results))
+    args = parser.parse_args(argv)
+    config = plain(load(["config.yaml", *args.configfile]))
+    return report(findings(config, args.results))
 
 
 def findings(config, results):

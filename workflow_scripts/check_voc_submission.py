@@ -16,14 +16,14 @@ from wsss.voc_submission import TEST_IMAGES, check_submission, photograph_sizes
 
 
 def main(argv=None):
-    made = argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("archive", type=Path, metavar="ARCHIVE", help="a .tar.gz")
-    made.add_argument("--list", required=True, metavar="TEST_LIST", help="ids that it must hold")
-    made.add_argument("--images", required=True, type=Path, help="the folder of the photographs")
-    made.add_argument("--any-count", action="store_true", help="allow a list of another length")
-    args = made.parse_args(argv)
+    parser.add_argument("archive", type=Path, metavar="ARCHIVE", help="a .tar.gz")
+    parser.add_argument("--list", required=True, metavar="TEST_LIST", help="ids that it must hold")
+    parser.add_argument("--images", required=True, type=Path, help="the folder of the photographs")
+    parser.add_argument("--any-count", action="store_true", help="allow a list of another length")
+    args = parser.parse_args(argv)
     if not args.archive.is_file():
         raise InputError(f"{args.archive}: no such file")
     ids = _ids(args.list)

@@ -13,7 +13,7 @@ import re
 from functools import partial
 from pathlib import Path
 
-from workflow_scripts.arguments import dataset_index, identity
+from workflow_scripts import arguments
 from workflow_scripts.command import run
 from wsss.artifacts import ArtifactReader
 from wsss.comparison import compare, count
@@ -27,7 +27,7 @@ RUN = re.compile(rf"([\w-]+)/stage(\d+)/({'|'.join(ARTIFACTS)})")
 
 def main(argv: list[str] | None = None) -> None:
     args = _parse(argv)
-    index = dataset_index(args)
+    index = arguments.dataset_index(args)
     runs = {name: _open_run(args, index, name) for name in args.runs}
     scored = [record for record in index.split("val") if record.scored and record.mask]
     if not scored:
@@ -58,13 +58,17 @@ def _parse(argv):
 def _open_run(args, index, name):
     """Seed -> what gives the label map of an image id, for the seeds that the run has."""
     variant, stage, kind = _parts(name)
-    who = identity(args, index) | {"variant": variant, "stage": stage, "split": "val"}
+    identity = arguments.identity(args, index) | {
+        "variant": variant,
+        "stage": stage,
+        "split": "val",
+    }
     pattern = f"{variant}/seed{{}}/stage{stage}/{ARTIFACTS[kind]}/val/shard*.h5"
     label_maps = {}
     for seed in args.seeds:
         shards = sorted(Path(args.data).glob(pattern.format(seed)))
         if shards:
-            reader = ArtifactReader(shards, ARTIFACTS[kind], **who, seed=seed)
+            reader = ArtifactReader(shards, ARTIFACTS[kind], **identity, seed=seed)
             label_maps[seed] = partial(_label_map, reader, name, kind)
     if not label_maps:
         raise InputError(

@@ -45,15 +45,15 @@ def main(argv=None):
 
 
 def _parse(argv):
-    made = argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("sbd", type=Path, metavar="SBD_FOLDER", help="the folder that holds cls/")
-    made.add_argument("--voc", type=Path, required=True, help="the folder VOCdevkit/VOC2012")
-    made.add_argument("--out", type=Path, help="default: SegmentationClassAug below --voc")
-    made.add_argument("--threads", type=int, default=os.cpu_count(), help="processes")
-    made.add_argument("--force", action="store_true", help="also make masks that are there")
-    return made.parse_args(argv)
+    parser.add_argument("sbd", type=Path, metavar="SBD_FOLDER", help="the folder that holds cls/")
+    parser.add_argument("--voc", type=Path, required=True, help="the folder VOCdevkit/VOC2012")
+    parser.add_argument("--out", type=Path, help="default: SegmentationClassAug below --voc")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="processes")
+    parser.add_argument("--force", action="store_true", help="also make masks that are there")
+    return parser.parse_args(argv)
 
 
 def _check_out(out, devkit, sbd):

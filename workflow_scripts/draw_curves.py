@@ -8,8 +8,8 @@ from wsss.errors import InputError
 
 
 def main(argv=None):
-    made = argparse.ArgumentParser(description=__doc__)
-    made.add_argument(
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
         "--logs",
         nargs="+",
         action="extend",
@@ -17,8 +17,8 @@ def main(argv=None):
         metavar="NAME=LOG.CSV",
         help="in the order of the runs",
     )
-    made.add_argument("--output", required=True)
-    args = made.parse_args(argv)
+    parser.add_argument("--output", required=True)
+    args = parser.parse_args(argv)
     logs = {}
     for text in args.logs:
         name, separator, path = text.partition("=")

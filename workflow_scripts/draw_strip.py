@@ -31,7 +31,7 @@ class Column:
     is_cams: bool = False
 
 
-def by_stage(values, option, kind, who):
+def by_stage(values, option, kind, identity):
     """`STAGE=FILE ...` -> stage -> reader over the stage's shards, stages ascending.
 
     Stages without images are left out: a data set may have nothing to validate on.
@@ -42,7 +42,7 @@ def by_stage(values, option, kind, who):
         if not (stage.isdecimal() and separator and path):
             raise InputError(f"{option} {value}: write STAGE=FILE, e.g. 0=shard0.h5")
         paths.setdefault(int(stage), []).append(path)
-    readers = {s: ArtifactReader(paths[s], kind, **who, stage=s) for s in sorted(paths)}
+    readers = {s: ArtifactReader(paths[s], kind, **identity, stage=s) for s in sorted(paths)}
     return {stage: reader for stage, reader in readers.items() if reader.ids}
 
 
@@ -139,13 +139,15 @@ def picture_of(column, record, image):
 
 
 def main(argv=None):
-    made = arguments.parser(__doc__)
+    parser = arguments.command_parser(__doc__)
     for name in ("cams", "pseudo-labels", "predictions", "predictions-crf"):
-        made.add_argument(f"--{name}", nargs="+", action="extend", default=[], metavar="STAGE=FILE")
-    made.add_argument("--images", type=int, default=4, help="number of images per block")
-    made.add_argument("--ids", nargs="+", default=[], help="show these instead")
-    made.add_argument("--output", required=True)
-    args = made.parse_args(argv)
+        parser.add_argument(
+            f"--{name}", nargs="+", action="extend", default=[], metavar="STAGE=FILE"
+        )
+    parser.add_argument("--images", type=int, default=4, help="number of images per block")
+    parser.add_argument("--ids", nargs="+", default=[], help="show these instead")
+    parser.add_argument("--output", required=True)
+    args = parser.parse_args(argv)
     index = arguments.dataset_index(args)
     unknown = [i for i in args.ids if i not in {record.image_id for record in index.records}]
     if unknown:
@@ -158,11 +160,11 @@ def main(argv=None):
 
 def draw_blocks(args, index):
     """The blocks for which there are files and images, and the class ids in them."""
-    who = arguments.identity(args, index)
-    cams = by_stage(args.cams, "--cams", "cams", who)
-    labels = by_stage(args.pseudo_labels, "--pseudo-labels", "pseudo_labels", who)
-    plain = by_stage(args.predictions, "--predictions", "predictions", who)
-    crf = by_stage(args.predictions_crf, "--predictions-crf", "predictions_crf", who)
+    identity = arguments.identity(args, index)
+    cams = by_stage(args.cams, "--cams", "cams", identity)
+    labels = by_stage(args.pseudo_labels, "--pseudo-labels", "pseudo_labels", identity)
+    plain = by_stage(args.predictions, "--predictions", "predictions", identity)
+    crf = by_stage(args.predictions_crf, "--predictions-crf", "predictions_crf", identity)
     blocks = [
         (
             "Training images: class activation maps and pseudo labels, stage by stage",

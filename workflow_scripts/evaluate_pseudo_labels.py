@@ -8,14 +8,14 @@ from wsss.progress import progress
 
 
 def main(argv=None):
-    made = arguments.parser(__doc__)
-    arguments.add_run(made, "variant", "seed", "stage")
-    made.add_argument("--pseudo-labels", nargs="+", required=True)
-    made.add_argument("--output", required=True)
-    args = made.parse_args(argv)
+    parser = arguments.command_parser(__doc__)
+    arguments.add_run(parser, "variant", "seed", "stage")
+    parser.add_argument("--pseudo-labels", nargs="+", required=True)
+    parser.add_argument("--output", required=True)
+    args = parser.parse_args(argv)
     index = arguments.dataset_index(args)
-    who = arguments.identity(args, index, "variant", "seed", "stage")
-    labels = ArtifactReader(args.pseudo_labels, "pseudo_labels", **who)
+    identity = arguments.identity(args, index, "variant", "seed", "stage")
+    labels = ArtifactReader(args.pseudo_labels, "pseudo_labels", **identity)
     train = index.split("train")
     scored = [record for record in train if record.scored and record.mask]
     pairs = (

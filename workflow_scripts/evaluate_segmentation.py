@@ -10,16 +10,16 @@ from wsss.progress import progress
 
 
 def main(argv=None):
-    made = arguments.parser(__doc__)
-    arguments.add_run(made, "variant", "seed", "stage")
-    made.add_argument("--predictions", nargs="+", required=True)
-    made.add_argument("--predictions-crf", nargs="+", required=True)
-    made.add_argument("--output", required=True)
-    args = made.parse_args(argv)
+    parser = arguments.command_parser(__doc__)
+    arguments.add_run(parser, "variant", "seed", "stage")
+    parser.add_argument("--predictions", nargs="+", required=True)
+    parser.add_argument("--predictions-crf", nargs="+", required=True)
+    parser.add_argument("--output", required=True)
+    args = parser.parse_args(argv)
     index = arguments.dataset_index(args)
-    who = arguments.identity(args, index, "variant", "seed", "stage") | {"split": "val"}
-    plain = ArtifactReader(args.predictions, "predictions", **who)
-    crf = ArtifactReader(args.predictions_crf, "predictions_crf", **who)
+    identity = arguments.identity(args, index, "variant", "seed", "stage") | {"split": "val"}
+    plain = ArtifactReader(args.predictions, "predictions", **identity)
+    crf = ArtifactReader(args.predictions_crf, "predictions_crf", **identity)
     val = index.split("val")
     scored = [record for record in val if record.scored and record.mask]
     # A network without affinity has no refined prediction: then there are no such rows.

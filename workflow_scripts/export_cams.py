@@ -45,14 +45,14 @@ class CamExport:
 
 
 def main(argv=None):
-    made = export_parser(__doc__)
-    made.add_argument(
+    parser = export_parser(__doc__)
+    parser.add_argument(
         "--format",
         required=True,
         choices=list(WRITERS),
         help="psa: a dict of class -> map; irn: keys, cam (stride 4) and high_res",
     )
-    args = made.parse_args(argv)
+    args = parser.parse_args(argv)
     index, cams = open_exported(args, "cams")
     work = CamExport(index, cams, args.format, Path(args.out))
     export_images(work, index, cams, args.threads, "exporting CAMs")

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from workflow_scripts.arguments import identity
+from workflow_scripts import arguments
 from wsss.artifacts import ArtifactReader
 from wsss.datasets.index import read_dataset
 from wsss.errors import InputError
@@ -12,14 +12,14 @@ from wsss.parallel import map_images
 
 def export_parser(doc):
     """A parser with the arguments of these commands."""
-    made = argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("artifacts", nargs="+", metavar="ARTIFACT", help="its shards, .h5")
-    made.add_argument("--out", required=True, metavar="DIR", help="folder of the files")
-    made.add_argument("--data", help="folder with index.csv; default: the nearest above ARTIFACT")
-    made.add_argument("--threads", type=int, default=1, help="processes that share the work")
-    return made
+    parser.add_argument("artifacts", nargs="+", metavar="ARTIFACT", help="its shards, .h5")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the files")
+    parser.add_argument("--data", help="folder with index.csv; default: the nearest above ARTIFACT")
+    parser.add_argument("--threads", type=int, default=1, help="processes that share the work")
+    return parser
 
 
 def open_exported(args, kind):
@@ -31,8 +31,8 @@ def open_exported(args, kind):
     if args.data is None:
         raise InputError(f"{args.artifacts[0]}: no index.csv above it; name its folder by --data")
     index = read_dataset(args.data, root=args.data)
-    who = identity(args, index) | run_of(args.artifacts[0])
-    return index, ArtifactReader(args.artifacts, kind, **who)
+    identity = arguments.identity(args, index) | run_of(args.artifacts[0])
+    return index, ArtifactReader(args.artifacts, kind, **identity)
 
 
 def export_images(work, index, reader, threads, desc):

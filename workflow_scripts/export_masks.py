@@ -24,16 +24,16 @@ def export_image(folder, index, record, label, alpha):
 
 
 def main(argv=None):
-    made = arguments.parser(__doc__)
-    made.add_argument("--labels", nargs="+", required=True, help="predictions_crf of all splits")
-    made.add_argument("--alpha", type=float, default=0.5, help="opacity of the colours, 0..1")
-    made.add_argument("--output", required=True, help="masks.csv; the pictures go beside it")
-    args = made.parse_args(argv)
+    parser = arguments.command_parser(__doc__)
+    parser.add_argument("--labels", nargs="+", required=True, help="predictions_crf of all splits")
+    parser.add_argument("--alpha", type=float, default=0.5, help="opacity of the colours, 0..1")
+    parser.add_argument("--output", required=True, help="masks.csv; the pictures go beside it")
+    args = parser.parse_args(argv)
     if not 0 <= args.alpha <= 1:
         raise InputError(f"--alpha {args.alpha}: the opacity lies in 0..1")
     index = arguments.dataset_index(args)
-    who = arguments.identity(args, index) | run_of(args.labels[0])
-    labels = ArtifactReader(args.labels, "predictions_crf", **who)
+    identity = arguments.identity(args, index) | run_of(args.labels[0])
+    labels = ArtifactReader(args.labels, "predictions_crf", **identity)
     if any(header.get("split") == TEST for header in labels.headers.values()):
         index = arguments.dataset_index(args, test=True)
     records = [record for record in index.records if record.image_id in labels]

@@ -36,13 +36,13 @@ class PseudoLabelExport:
 
 
 def main(argv=None):
-    made = export_parser(__doc__)
-    made.add_argument("--saliency", metavar="DIR", help="write the saliency too, as 8-bit grey")
-    args = made.parse_args(argv)
+    parser = export_parser(__doc__)
+    parser.add_argument("--saliency", metavar="DIR", help="write the saliency too, as 8-bit grey")
+    args = parser.parse_args(argv)
     index, labels = open_exported(args, "pseudo_labels")
     saliency = Path(args.saliency) if args.saliency else None
     if saliency and saliency.resolve() == Path(args.out).resolve():
-        made.error("--saliency and --out are the same folder: the files have the same names")
+        parser.error("--saliency and --out are the same folder: the files have the same names")
     work = PseudoLabelExport(index, labels, Path(args.out), saliency)
     export_images(work, index, labels, args.threads, "exporting pseudo labels")
 

@@ -19,21 +19,21 @@ from wsss.files import QuietFile, atomic_path
 log = logging.getLogger(__name__)
 
 
-def main(arguments=None):
+def main(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("model", help="a checkpoint of this workflow")
     parser.add_argument("--output", required=True, help="the PyTorch file to write")
-    options = parser.parse_args(arguments)
-    network, _ = load_network(options.model, "cpu")
+    args = parser.parse_args(argv)
+    network, _ = load_network(args.model, "cpu")
     try:
         state = released_state(network)
     except ValueError as error:
-        raise InputError(f"{options.model}: cannot be exported: {error}") from error
-    with atomic_path(options.output) as temporary, QuietFile(temporary, "w+") as file:
+        raise InputError(f"{args.model}: cannot be exported: {error}") from error
+    with atomic_path(args.output) as temporary, QuietFile(temporary, "w+") as file:
         torch.save(state, file)
-    log.info("%s: %d tensors", options.output, len(state))
+    log.info("%s: %d tensors", args.output, len(state))
 
 
 if __name__ == "__main__":

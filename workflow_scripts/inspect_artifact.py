@@ -54,16 +54,16 @@ def main(argv=None):
 
 
 def _parse(argv):
-    made = argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("file", help="an artifact (.h5) or a checkpoint (model.pt)")
-    made.add_argument("id", nargs="?", help="an image id")
-    made.add_argument("--ids", action="store_true", help="list every image id, and nothing else")
-    made.add_argument("--png", help="draw the image with its maps to this file")
-    made.add_argument("--data", help="folder with index.csv; default: the nearest above the file")
-    made.add_argument("--root", help="folder of the photographs, if they have moved")
-    return made.parse_args(argv)
+    parser.add_argument("file", help="an artifact (.h5) or a checkpoint (model.pt)")
+    parser.add_argument("id", nargs="?", help="an image id")
+    parser.add_argument("--ids", action="store_true", help="list every image id, and nothing else")
+    parser.add_argument("--png", help="draw the image with its maps to this file")
+    parser.add_argument("--data", help="folder with index.csv; default: the nearest above the file")
+    parser.add_argument("--root", help="folder of the photographs, if they have moved")
+    return parser.parse_args(argv)
 
 
 def _check_arguments(args):

@@ -71,16 +71,16 @@ def main(argv=None):
 
 
 def parse(argv):
-    made = arguments.parser(__doc__)
-    arguments.add_run(made, "variant", "seed", "stage", "shard", "shards")
-    made.add_argument("--cams", help="for all but labels from files")
-    made.add_argument("--saliency", required=True, help="off-the-shelf saliency")
-    made.add_argument("--refined-saliency", help="refined saliency, for stages >= 1")
-    made.add_argument("--threads", type=int, default=1)
-    made.add_argument("--output", required=True)
-    args = made.parse_args(argv)
+    parser = arguments.command_parser(__doc__)
+    arguments.add_run(parser, "variant", "seed", "stage", "shard", "shards")
+    parser.add_argument("--cams", help="for all but labels from files")
+    parser.add_argument("--saliency", required=True, help="off-the-shelf saliency")
+    parser.add_argument("--refined-saliency", help="refined saliency, for stages >= 1")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--output", required=True)
+    args = parser.parse_args(argv)
     if "files" not in args.settings and not args.cams:
-        made.error("--cams is needed, or the setting files")
+        parser.error("--cams is needed, or the setting files")
     return args
 
 

@@ -1,14 +1,27 @@
 """What the commands that look at whole photographs with a network have in common."""
 
+from argparse import Namespace
+from typing import Any
+
 from wsss.checkpoint import load_network
+from wsss.configuration.sections import Precision, Scales, Section
 from wsss.devices import prepare_device, return_large_memory
 from wsss.inference import Viewer
 
 
-def load_viewer(args, **identity):
+class Views(Section):
+    """How a network sees a photograph: scales, mirrored or not, and in which precision."""
+
+    scales: Scales
+    flip: bool
+    long_side: int | None
+    precision: Precision
+
+
+def load_viewer(args: Namespace, **identity: Any) -> tuple[Viewer, str]:
     """A `Viewer` of the network in `args.model`, and the digest of its weights."""
     return_large_memory()
     device = prepare_device(args.device, args.gpus, args.seed, args.threads)
     network, checkpoint = load_network(args.model, device, **identity)
-    viewer = Viewer(network, device, args.settings["long_side"], args.settings["precision"])
+    viewer = Viewer(network, device, args.settings.long_side, args.settings.precision)
     return viewer, checkpoint["digest"]

@@ -28,11 +28,11 @@ class SaliencyMaps:
 
 
 def main(argv=None):
-    made = arguments.parser(__doc__)
-    arguments.add_run(made, "shard", "shards")
-    made.add_argument("--threads", type=int, default=1)
-    made.add_argument("--output", required=True)
-    args = made.parse_args(argv)
+    parser = arguments.command_parser(__doc__)
+    arguments.add_run(parser, "shard", "shards")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--output", required=True)
+    args = parser.parse_args(argv)
     index = arguments.dataset_index(args)
     records = index.shard("train", args.shard, args.shards)
     create_source(args.settings, ".").check(records)

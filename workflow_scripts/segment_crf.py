@@ -26,21 +26,21 @@ class CrfLabels:
 
 
 def main(argv=None):
-    made = arguments.parser(__doc__)
-    arguments.add_run(made, "variant", "seed", "stage", "split", "shard", "shards")
-    made.add_argument("--predictions", required=True)
-    made.add_argument("--threads", type=int, default=1)
-    made.add_argument("--output", required=True)
-    args = made.parse_args(argv)
+    parser = arguments.command_parser(__doc__)
+    arguments.add_run(parser, "variant", "seed", "stage", "split", "shard", "shards")
+    parser.add_argument("--predictions", required=True)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--output", required=True)
+    args = parser.parse_args(argv)
     index = arguments.dataset_index(args)
-    who = arguments.identity(args, index, "variant", "seed", "stage", "split")
-    predictions = ArtifactReader(args.predictions, "predictions", **who)
+    identity = arguments.identity(args, index, "variant", "seed", "stage", "split")
+    predictions = ArtifactReader(args.predictions, "predictions", **identity)
     records = index.shard(args.split, args.shard, args.shards)
     work = CrfLabels(index, predictions, args.settings)
     with ArtifactWriter(
         args.output,
         "predictions_crf",
-        identity=who,
+        identity=identity,
         parameters=args.settings,
         sources=predictions.sources,
         expected=[record.image_id for record in records],

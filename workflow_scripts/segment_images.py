@@ -32,29 +32,29 @@ TABLES = ("classes.csv", "masks.csv")
 
 
 def parse(argv):
-    made = argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("model", metavar="MODEL", help="checkpoint of a stage (model.pt)")
-    made.add_argument(
+    parser.add_argument("model", metavar="MODEL", help="checkpoint of a stage (model.pt)")
+    parser.add_argument(
         "images", metavar="IMAGES", nargs="+", help="image files, and folders of them"
     )
-    made.add_argument("--out", metavar="DIR", required=True, help="folder for the results")
-    made.add_argument("--scales", type=float, nargs="+", default=PAPER_SCALES, metavar="SCALE")
-    made.add_argument("--flip", action=argparse.BooleanOptionalAction, default=False)
-    made.add_argument("--merge", choices=["max", "mean"], default="max", help="over the views")
-    made.add_argument("--crf", action=argparse.BooleanOptionalAction, default=True)
-    made.add_argument(
+    parser.add_argument("--out", metavar="DIR", required=True, help="folder for the results")
+    parser.add_argument("--scales", type=float, nargs="+", default=PAPER_SCALES, metavar="SCALE")
+    parser.add_argument("--flip", action=argparse.BooleanOptionalAction, default=False)
+    parser.add_argument("--merge", choices=["max", "mean"], default="max", help="over the views")
+    parser.add_argument("--crf", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument(
         "--long-side",
         type=int,
         metavar="PIXELS",
         help="the network sees photographs shrunk to this; 0: as they are; default: as trained",
     )
-    made.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto")
-    made.add_argument("--threads", type=int, default=available_cores())
-    made.add_argument("--precision", choices=list(PRECISIONS), default="fp32")
-    made.add_argument("--alpha", type=float, default=0.5, help="opacity of the overlay, 0..1")
-    args = made.parse_intermixed_args(argv)
+    parser.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto")
+    parser.add_argument("--threads", type=int, default=available_cores())
+    parser.add_argument("--precision", choices=list(PRECISIONS), default="fp32")
+    parser.add_argument("--alpha", type=float, default=0.5, help="opacity of the overlay, 0..1")
+    args = parser.parse_intermixed_args(argv)
     _check(args)
     return args
 

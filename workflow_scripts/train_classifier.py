@@ -20,10 +20,10 @@ CLASSIFIER_ALONE = {"branches": "cls", "affinity": "none"}
 
 
 def main(argv=None):
-    made = arguments.parser(__doc__)
-    arguments.add_run(made, "seed")
-    made.add_argument("--weights", required=True, help="weights that the training starts from")
-    return run_training(made, MODULE, train_classifier, argv)
+    parser = arguments.command_parser(__doc__)
+    arguments.add_run(parser, "seed")
+    parser.add_argument("--weights", required=True, help="weights that the training starts from")
+    return run_training(parser, MODULE, train_classifier, argv)
 
 
 def train_classifier(args, hardware):
@@ -36,7 +36,7 @@ def train_classifier(args, hardware):
     log.info("%s", report)
     if args.settings["classifier"]["epochs"] == 0:
         require_classifier(report, index.classes)
-    who = arguments.identity(args, index, "seed")
+    identity = arguments.identity(args, index, "seed")
     sources = {args.weights: sha256_of(args.weights)}
     rows, clean_up = train(
         network,
@@ -48,13 +48,15 @@ def train_classifier(args, hardware):
         long_side=args.settings["images"]["long_side"],
         output=args.output,
         key=run_key(
-            args.settings, who, sources[args.weights], hardware.kind, code=code_digest(MODULE)
+            args.settings, identity, sources[args.weights], hardware.kind, code=code_digest(MODULE)
         ),
         section="classifier",
     )
     if hardware.ranks.leads:
         write_log(args.log_csv, rows)
-        save_checkpoint(args.output, network, network_args, who, args.settings, sources=sources)
+        save_checkpoint(
+            args.output, network, network_args, identity, args.settings, sources=sources
+        )
         clean_up()
 
 

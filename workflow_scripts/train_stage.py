@@ -17,11 +17,11 @@ MODULE = "workflow_scripts.train_stage"  # __name__ is another where it is run b
 
 
 def main(argv=None):
-    made = arguments.parser(__doc__)
-    arguments.add_run(made, "variant", "seed", "stage")
-    made.add_argument("--pseudo-labels", nargs="+", required=True)
-    made.add_argument("--model", required=True, help="the model that the training starts from")
-    return run_training(made, MODULE, train_stage, argv)
+    parser = arguments.command_parser(__doc__)
+    arguments.add_run(parser, "variant", "seed", "stage")
+    parser.add_argument("--pseudo-labels", nargs="+", required=True)
+    parser.add_argument("--model", required=True, help="the model that the training starts from")
+    return run_training(parser, MODULE, train_stage, argv)
 
 
 def train_stage(args, hardware):
@@ -30,9 +30,9 @@ def train_stage(args, hardware):
         len(index.classes), args.settings["backbone"], args.settings["network"]
     )
     network = AuxSegNet(**network_args)
-    who = arguments.identity(args, index, "variant", "seed", "stage")
+    identity = arguments.identity(args, index, "variant", "seed", "stage")
     start = load_shared_weights(network, args.model, **arguments.identity(args, index, "seed"))
-    labels = ArtifactReader(args.pseudo_labels, "pseudo_labels", **who)
+    labels = ArtifactReader(args.pseudo_labels, "pseudo_labels", **identity)
     rows, clean_up = train(
         network,
         stage_loss,
@@ -44,7 +44,7 @@ def train_stage(args, hardware):
         output=args.output,
         key=run_key(
             args.settings,
-            who,
+            identity,
             start["digest"],
             labels.sources,
             hardware.kind,
@@ -56,7 +56,9 @@ def train_stage(args, hardware):
     if hardware.ranks.leads:
         write_log(args.log_csv, rows)
         sources = {args.model: start["digest"], **labels.sources}
-        save_checkpoint(args.output, network, network_args, who, args.settings, sources=sources)
+        save_checkpoint(
+            args.output, network, network_args, identity, args.settings, sources=sources
+        )
         clean_up()
 
 

@@ -14,11 +14,11 @@ from wsss.ranks import joined, launch, rank_here
 from wsss.training import Hardware
 
 
-def run_training(made, module, train, argv):
+def run_training(parser, module, train, argv):
     """Parse the command line of a training, and train, on as many GPUs as the job was given.
 
     Args:
-        made: parser with the command's own arguments.
+        parser: with the command's own arguments.
         module: of the command.
         train: function of the arguments and the `Hardware`.
         argv: the command line; None: that of this process.
@@ -26,10 +26,10 @@ def run_training(made, module, train, argv):
     Returns:
         the exit status, None if all is well.
     """
-    arguments.add_hardware(made)
-    made.add_argument("--output", required=True)
-    made.add_argument("--log-csv", required=True)
-    args = made.parse_args(argv)
+    arguments.add_hardware(parser)
+    parser.add_argument("--output", required=True)
+    parser.add_argument("--log-csv", required=True)
+    args = parser.parse_args(argv)
     status = launched(module, args, argv)
     if status is None:
         with joined_hardware(args) as hardware:

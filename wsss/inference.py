@@ -112,13 +112,14 @@ def class_probability(network, output):
 
 
 @torch.inference_mode()
-def predict(viewer, image, settings):
+def predict(viewer, image, scales, flip, merge):
     """Segmentation of an image; image-level labels are not used.
 
     Args:
         viewer: `Viewer`.
         image: uint8 RGB (H, W, 3).
-        settings: section `prediction`: scales, flip, merge.
+        scales, flip: views that are merged.
+        merge: how, see `merge_views`.
 
     Returns:
         dict with `unrefined` and (where there is an affinity) `refined`, uint8 label maps (H, W)
@@ -130,7 +131,7 @@ def predict(viewer, image, settings):
     arrays = {"unrefined": label_map(plain.segmentation, size)}
     if plain.refined_segmentation is not None:
         arrays["refined"] = label_map(plain.refined_segmentation, size)
-    merged = merge_views(viewer, image, plain, settings)
+    merged = merge_views(viewer, image, plain, scales, flip, merge)
     arrays["probabilities"], keys = sparse_probabilities(merged)
     return arrays, keys
 
@@ -140,18 +141,18 @@ def label_map(scores, size):
     return resize(scores.float(), size)[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
 
 
-def merge_views(viewer, image, plain, settings):
+def merge_views(viewer, image, plain, scales, flip, merge):
     """Class probabilities merged over scales and flips, float32 (C + 1, h, w), summing to 1.
 
     `max` is what the released sibling code does, `mean` the other convention in the field.
     """
     grid = plain.segmentation.shape[-2:]
     maps = []
-    for scale, flipped in views(settings["scales"], settings["flip"]):
+    for scale, flipped in views(scales, flip):
         output = plain if (scale, flipped) == (1.0, False) else viewer.run(image, scale, flipped)
         maps.append(resize(_unflip(class_probability(viewer.network, output), flipped), grid))
     stack = torch.stack(maps)
-    merged = (stack.amax(dim=0) if settings["merge"] == "max" else stack.mean(dim=0))[0]
+    merged = (stack.amax(dim=0) if merge == "max" else stack.mean(dim=0))[0]
     return (merged / merged.sum(dim=0, keepdim=True)).cpu().numpy()
 
 

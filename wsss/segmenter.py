@@ -29,7 +29,7 @@ class Segmenter:
             InputError: there is not memory enough.
         """
         try:
-            arrays, keys = predict(self.viewer, image, self.views)
+            arrays, keys = predict(self.viewer, image, **self.views)
             return label_map_of(image, arrays["probabilities"], keys, self.crf)
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
