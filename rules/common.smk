@@ -111,12 +111,12 @@ def pseudo_label_settings(wildcards):
     Stage 0 has no updated saliency, and nothing else counts where its labels are files.
     """
     section = VARIANTS[wildcards.variant]["pseudo_labels"]
-    if wildcards.stage == "0" and imports_labels(wildcards.variant):
-        return as_json({"files": section["files"]})
-    section = {key: value for key, value in section.items() if key not in ("initial", "files")}
     if wildcards.stage == "0":
-        section |= {"background": "off_the_shelf", "saliency_crf": None}
-    return as_json(section)
+        section = section | {"background": "off_the_shelf"}
+        if imports_labels(wildcards.variant):
+            return as_json({key: section[key] for key in ("initial", "files", "background")})
+    unused = ("initial", "files", *(("saliency_crf",) if wildcards.stage == "0" else ()))
+    return as_json({key: value for key, value in section.items() if key not in unused})
 
 
 def imports_labels(variant):

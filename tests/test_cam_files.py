@@ -12,11 +12,12 @@ from wsss import cam
 from wsss.cam_files import (
     WRITERS,
     ImportedCams,
+    as_initial_cams,
     file_classes,
-    initial_cams,
     read_cam_file,
     strided_size,
 )
+from wsss.configuration.sections import CamFiles
 from wsss.datasets.index import DatasetIndex, ImageRecord
 from wsss.errors import InputError
 from wsss.files_per_image import FilesPerImage
@@ -148,7 +149,7 @@ def test_truncated_and_missing_files_are_named(path):
 
 def test_unnormalised_maps_become_cams_of_stage_0():
     raw = 9 * maps(3) - 2
-    cams, divided = initial_cams(raw, SIZE, "auto")
+    cams, divided = as_initial_cams(raw, SIZE, "auto")
     assert divided and cams.dtype == np.float16 and cams.shape == (3, 6, 8)
     rectified = torch.from_numpy(raw).clamp(min=0)[None]
     grid = F.interpolate(rectified, (6, 8), mode="bilinear", align_corners=False)
@@ -157,14 +158,14 @@ def test_unnormalised_maps_become_cams_of_stage_0():
 
 def test_normalised_maps_keep_their_values():
     values = np.full((1, *SIZE), 0.25, np.float32)
-    cams, divided = initial_cams(values, SIZE, "auto")
+    cams, divided = as_initial_cams(values, SIZE, "auto")
     assert not divided and (cams == 0.25).all()
-    cams, divided = initial_cams(values - 0.5, SIZE, "auto")
+    cams, divided = as_initial_cams(values - 0.5, SIZE, "auto")
     assert not divided and (cams == 0).all()
 
 
 def test_no_maps_are_no_cams():
-    cams, divided = initial_cams([], SIZE, "auto")
+    cams, divided = as_initial_cams([], SIZE, "auto")
     assert cams.shape == (0, 6, 8) and cams.dtype == np.float16 and not divided
 
 
@@ -178,11 +179,11 @@ def test_maps_are_divided_where_the_setting_says_so():
     }
     for normalise, pair in expected.items():
         for values, levels in zip((low, high), pair, strict=True):
-            cams, divided = initial_cams(values, SIZE, normalise)
+            cams, divided = as_initial_cams(values, SIZE, normalise)
             assert cams[:, 0, 0].tolist() == pytest.approx(levels, abs=1e-3)
             assert divided == (tuple(values[:, 0, 0]) != levels)
-    assert (initial_cams(low - 0.5, SIZE, "never")[0] == 0).all()
-    assert (initial_cams(low - 0.5, SIZE, "always")[0] == 0).all()
+    assert (as_initial_cams(low - 0.5, SIZE, "never")[0] == 0).all()
+    assert (as_initial_cams(low - 0.5, SIZE, "always")[0] == 0).all()
 
 
 def there_and_back(path, style, cams, size, normalise="auto"):
@@ -193,7 +194,7 @@ def there_and_back(path, style, cams, size, normalise="auto"):
         for to in (size, strided_size(size, 4))
     )
     WRITERS[style](path, list(range(len(cams))), full, strided)
-    back, _ = initial_cams([*read_cam_file(path, size).values()], size, normalise)
+    back, _ = as_initial_cams([*read_cam_file(path, size).values()], size, normalise)
     assert back.shape == cams.shape
     return back.astype(np.float32)
 
@@ -286,7 +287,7 @@ def test_classes_are_those_of_the_masks(index, imported, tmp_path):
     save_psa(tmp_path / "a_cam.npy", {7: values[0], 2: values[1], 19: values[2]})
     keys, cams, _, surplus = imported(index.record("a"))
     assert (file_classes(index), keys, surplus) == ([2, 7], [0, 1], 1)
-    np.testing.assert_array_equal(cams, initial_cams(values[[1, 0]], SIZE, "auto")[0])
+    np.testing.assert_array_equal(cams, as_initial_cams(values[[1, 0]], SIZE, "auto")[0])
 
 
 def test_an_image_without_labels_needs_no_file(index, imported):
@@ -309,7 +310,7 @@ def test_a_label_without_a_map_is_named(index, imported, tmp_path):
 
 
 def test_values_that_are_kept_fit_float16(index, tmp_path):
-    files = {"folder": str(tmp_path), "pattern": "{image_id}_cam.npy", "normalise": "never"}
+    files = CamFiles(folder=str(tmp_path), pattern="{image_id}_cam.npy", normalise="never")
     kept = ImportedCams.of_settings(index, files)
     flat = np.ones(SIZE, np.float32)
     save_psa(tmp_path / "b_cam.npy", {7: 1.8 * flat})
@@ -318,5 +319,5 @@ def test_values_that_are_kept_fit_float16(index, tmp_path):
     save_psa(tmp_path / "b_cam.npy", {7: 7e4 * flat})
     with pytest.raises(InputError, match=r"b_cam\.npy: .* 7e\+04 .* cam\.files\.normalise to auto"):
         kept(index.record("b"))
-    always = ImportedCams.of_settings(index, files | {"normalise": "always"})
+    always = ImportedCams.of_settings(index, files.model_copy(update={"normalise": "always"}))
     assert always(index.record("b"))[1].max() == 1

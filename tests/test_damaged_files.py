@@ -13,7 +13,7 @@ from model.auxsegnet import AuxSegNet
 from workflow_scripts.command import run
 from wsss.artifacts import ArtifactReader, ArtifactWriter
 from wsss.checkpoint import network_arguments, save_checkpoint
-from wsss.crf import SALIENCY_CRF
+from wsss.configuration.sections import SALIENCY_CRF
 from wsss.datasets.index import (
     DatasetIndex,
     ImageRecord,
@@ -105,7 +105,7 @@ FUSION = {
     "cam_threshold": 0.2,
     "saliency_threshold": 0.1,
     "background": "updated",
-    "saliency_crf": SALIENCY_CRF,
+    "saliency_crf": SALIENCY_CRF.model_dump(),
 }
 TRAINING = {
     "backbone": BACKBONE,
@@ -147,7 +147,7 @@ COMMANDS = {
         {"--predictions": "val"},
         {"val": (*RUN, "split")},
         {"--split": "val", "--shard": 0, "--shards": 1},
-        SALIENCY_CRF,
+        SALIENCY_CRF.model_dump(),
     ),
     "evaluate_pseudo_labels": Command(
         {"--pseudo-labels": "labels"}, {"labels": RUN}, settings={"ignore_prediction": "miss"}
@@ -205,7 +205,8 @@ def call(name, folder, capsys, output=None):
     if command.run:
         words += ["--variant", "auxsegnet", "--seed", "0", "--stage", "1"]
     if command.data:
-        words += ["--data", str(folder), "--settings", json.dumps(command.settings or {})]
+        words += ["--data", str(folder)]
+        words += ["--settings", json.dumps(command.settings)] if command.settings else []
     words += [command.output, str(output)]
     with pytest.raises(SystemExit) as ended:
         run(import_module(f"workflow_scripts.{name}").main, words)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from wsss.configuration.resolve import plain
-from wsss.configuration.sections import Demo
+from wsss.configuration.sections import Demo, Saliency
 from wsss.datasets.demo import build
 from wsss.datasets.demo_drawing import _photograph, render
 from wsss.datasets.demo_material import CLASSES, GLYPHS, SOURCES
@@ -149,10 +149,10 @@ def test_wrong_settings_are_refused(tmp_path, settings):
 
 
 def test_saliency_is_as_good_as_on_photographs():
-    if not (REPOSITORY / "weights/u2netp.onnx").is_file():
+    weights = REPOSITORY / "weights/u2netp.onnx"
+    if not weights.is_file():
         pytest.skip("weights/u2netp.onnx is not there: run `make setup`")
-    settings = {"source": "u2netp", "u2netp": {"weights": "weights/u2netp.onnx"}}
-    source = create_source(settings, REPOSITORY, threads=1)
+    source = create_source(Saliency(u2netp={"weights": str(weights)}))
     overlaps = []
     for composition in plan(FULL)[:160:10]:
         image, mask = render(composition)

@@ -16,12 +16,13 @@ from wsss.errors import InputError
 from wsss.evaluation import (
     SUMMARY_COLUMNS,
     read_table,
-    score,
+    score_table,
     stage_scores,
     summarise,
     with_ground_truth,
     write_table,
 )
+from wsss.metrics import ConfusionMatrix
 from wsss.palette import write_palette_png
 
 CLASSES = ("cat", "dog", "cow")
@@ -35,6 +36,13 @@ def random_pairs(images=3):
         yield truth, np.where(rng.random(truth.shape) < 0.5, truth, guess).astype(np.uint8)
 
 
+def scored(pairs, ignore_prediction="miss"):
+    matrix = ConfusionMatrix(len(CLASSES), ignore_prediction)
+    for truth, prediction in pairs:
+        matrix.update(prediction, truth)
+    return score_table(matrix, CLASSES)
+
+
 def cells(path):
     with open(path, newline="") as file:
         return list(csv.DictReader(file))
@@ -43,7 +51,7 @@ def cells(path):
 def test_score_equals_scikit_learn_in_percent():
     pairs = list(random_pairs())
     truth, prediction = (np.concatenate([pair[i].ravel() for pair in pairs]) for i in (0, 1))
-    table = score(iter(pairs), CLASSES, "miss")
+    table = scored(pairs)
     assert list(table["class"]) == ["background", *CLASSES, "mean"]
     assert list(table["class_id"][:-1]) == [0, 1, 2, 3]
     assert set(table["images"]) == {3} and set(table["ignore_prediction"]) == {"miss"}
@@ -60,7 +68,7 @@ def test_score_equals_scikit_learn_in_percent():
 def test_undefined_scores_are_empty_cells(tmp_path):
     truth = np.array([[0, 0, 0, 1]], np.uint8)
     prediction = np.array([[0, 0, 1, 1]], np.uint8)
-    table = score([(truth, prediction)], CLASSES, "drop")
+    table = scored([(truth, prediction)], "drop")
     write_table(tmp_path / "scores.csv", table)
     rows = {row["class"]: row for row in cells(tmp_path / "scores.csv")}
     assert rows["background"]["iou"] == "66.67"
@@ -73,7 +81,7 @@ def test_undefined_scores_are_empty_cells(tmp_path):
 
 
 def test_without_masks_the_cells_are_empty(tmp_path):
-    write_table(tmp_path / "scores.csv", score([], CLASSES, "miss"))
+    write_table(tmp_path / "scores.csv", scored([]))
     for row in cells(tmp_path / "scores.csv"):
         assert (row["iou"], row["precision"], row["recall"], row["images"]) == ("", "", "", "0")
 
@@ -146,7 +154,7 @@ def test_tables_say_what_they_were_scored_against(scored_run):
 
 
 def test_without_ground_truth_none_is_named(tmp_path):
-    table = with_ground_truth(score([], CLASSES, "miss"), [], 7)
+    table = with_ground_truth(scored([]), [], 7)
     write_table(tmp_path / "scores.csv", table)
     rows = cells(tmp_path / "scores.csv")
     assert {(row["images"], row["of"], row["ground_truth"]) for row in rows} == {("0", "7", "")}
@@ -228,7 +236,7 @@ def test_summary_without_masks_is_empty_and_complete(tmp_path):
 
 def test_a_table_that_is_damaged_or_another_is_refused_by_name(tmp_path):
     path = tmp_path / "scores.csv"
-    write_table(path, score(random_pairs(), CLASSES, "miss"))
+    write_table(path, scored(random_pairs()))
     assert len(read_table(path)) == 5
     whole = path.read_text()
     first, second = whole.splitlines()[:2]
@@ -250,10 +258,8 @@ def test_a_table_that_is_damaged_or_another_is_refused_by_name(tmp_path):
 
 
 def test_summarise_takes_each_table_for_what_it_is(tmp_path):
-    write_table(tmp_path / "labels.csv", score(random_pairs(), CLASSES, "miss"))
-    kinds = [
-        score(random_pairs(), CLASSES, "miss").assign(prediction=k) for k in ("refined", "crf")
-    ]
+    write_table(tmp_path / "labels.csv", scored(random_pairs()))
+    kinds = [scored(random_pairs()).assign(prediction=k) for k in ("refined", "crf")]
     write_table(tmp_path / "predictions.csv", pd.concat(kinds))
     write_table(tmp_path / "twice.csv", pd.concat([*kinds, *kinds]))
 

@@ -332,6 +332,10 @@ def test_initial_cams_sum_their_views(image):
     np.testing.assert_allclose(found, normalised(total)[0], atol=1e-3)
 
 
+def test_an_image_without_labels_has_no_cams(image):
+    assert initial_cams(viewer(FakeNetwork()), image, [], [1.0], True).shape == (0, 6, 8)
+
+
 @pytest.mark.parametrize("paper", [True, False])
 def test_refined_maps_are_propagated_normalised_cams(image, paper):
     network = FakeNetwork(paper)

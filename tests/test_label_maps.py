@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from wsss.crf import SEGMENTATION_CRF
+from wsss.configuration.sections import SEGMENTATION_CRF
 from wsss.label_maps import label_map_of
 
-NO_CRF = SEGMENTATION_CRF | {"iterations": 0}
+NO_CRF = SEGMENTATION_CRF.model_copy(update={"iterations": 0})
 
 
 @pytest.mark.parametrize("size", [(45, 61), (48, 64), (1, 1), (1, 30), (300, 2)])

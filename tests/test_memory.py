@@ -145,8 +145,8 @@ def words(name, folder):
     options = {"--data": folder, **job.arguments}
     if job.run:
         options |= {"--variant": "auxsegnet", "--seed": 0, "--stage": 1}
-    if job.data:
-        options["--settings"] = json.dumps(job.settings or {}).replace(FOLDER, str(folder))
+    if job.data and job.settings:
+        options["--settings"] = json.dumps(job.settings).replace(FOLDER, str(folder))
     made = inputs(job, folder)
     for option, value in options.items():
         is_file = str(value).endswith((".pt", ".pth", ".h5", ".csv"))

@@ -6,32 +6,23 @@ import torch
 from torch.nn import functional as F
 
 import wsss.pseudo_labels
-from wsss.crf import SALIENCY_CRF, refine_saliency
+from wsss.configuration.sections import SALIENCY_CRF, PseudoLabels
+from wsss.crf import refine_saliency
 from wsss.pseudo_labels import (
     fuse,
-    fuse_present,
     make_pseudo_labels,
     quantise,
     updated_saliency,
     upsample,
 )
 
-SETTINGS = {
-    "cam_threshold": 0.2,
-    "saliency_threshold": 0.06,
-    "background": "off_the_shelf",
-    "saliency_crf": SALIENCY_CRF,
-}
+SETTINGS = PseudoLabels(background="off_the_shelf")
 
 
 def fused(cams, keys, saliency):
-    """One row of pixels of an image of 20 classes; cams (K, W) of the labelled ones."""
+    """One row of pixels of an image; cams (K, W) of the classes that it holds."""
     cams = np.array(cams, np.float32).reshape(len(keys), 1, len(saliency))
-    everything, labels = np.ones((20, 1, len(saliency)), np.float32), np.zeros(20)
-    everything[keys], labels[keys] = cams, 1
-    label = fuse(everything, np.array([saliency], np.float32), labels)
-    present = fuse_present(cams, keys, np.array([saliency], np.float32), 0.2, 0.06)
-    np.testing.assert_array_equal(present, label)
+    label = fuse(cams, keys, np.array([saliency], np.float32), 0.2, 0.06)
     assert label.dtype == np.uint8
     return label[0].tolist()
 
@@ -77,27 +68,16 @@ def test_fusion_equals_a_loop_over_pixels(seed):
     # Multiples of 1/8: ties and values on the thresholds do occur.
     cams = rng.integers(0, 9, (3, 13, 17)).astype(np.float32) / 8
     saliency = rng.integers(0, 9, (13, 17)).astype(np.float32) / 8
-    label = fuse_present(cams, keys, saliency, 0.375, 0.25)
+    label = fuse(cams, keys, saliency, 0.375, 0.25)
     np.testing.assert_array_equal(label, loop(cams, keys, saliency, 0.375, 0.25))
     assert {0, 255, *(k + 1 for k in keys)} == set(np.unique(label))
 
 
-@pytest.mark.parametrize("classes", [20, 80])
-def test_unlabelled_classes_never_count(classes):
-    rng = np.random.default_rng(classes)
-    cams = rng.integers(-4, 9, (classes, 9, 11)).astype(np.float32) / 8
-    saliency = rng.integers(0, 9, (9, 11)).astype(np.float32) / 8
-    labels = (rng.random(classes) < 0.2).astype(np.float32)
-    keys = np.flatnonzero(labels).tolist()
-    label = fuse(cams, saliency, labels, cam_threshold=0.5, saliency_threshold=0.25)
-    np.testing.assert_array_equal(label, loop(cams[keys], keys, saliency, 0.5, 0.25))
-
-
 def test_shapes_that_do_not_belong_together_are_refused():
     with pytest.raises(ValueError, match=r"\(2, 4, 5\).*3 labels"):
-        fuse(np.zeros((2, 4, 5)), np.zeros((4, 5)), np.ones(3))
+        fuse(np.zeros((2, 4, 5)), [0, 1, 2], np.zeros((4, 5)), 0.2, 0.06)
     with pytest.raises(ValueError, match=r"\(4, 6\)"):
-        fuse(np.zeros((3, 4, 5)), np.zeros((4, 6)), np.ones(3))
+        fuse(np.zeros((3, 4, 5)), [0, 1, 2], np.zeros((4, 6)), 0.2, 0.06)
 
 
 def test_upsampling_is_bilinear_without_aligned_corners():
@@ -129,7 +109,12 @@ def off_the_shelf():
 def test_stage_0_takes_the_saliency_as_it_is(image, off_the_shelf, background):
     cams = np.random.default_rng(3).random((2, 2, 3)).astype(np.float32)
     saliency, segmentation = make_pseudo_labels(
-        image, cams, [1, 3], off_the_shelf, None, SETTINGS | {"background": background}
+        image,
+        cams,
+        [1, 3],
+        off_the_shelf,
+        None,
+        SETTINGS.model_copy(update={"background": background}),
     )
     assert saliency.dtype == segmentation.dtype == np.uint8
     np.testing.assert_array_equal(saliency, off_the_shelf)
@@ -144,7 +129,7 @@ def test_later_stages_take_the_crf_of_the_mean(image, off_the_shelf):
     )
     large = F.interpolate(torch.from_numpy(refined)[None, None], (16, 24), mode="bilinear")
     mean = 0.5 * large[0, 0].numpy() + 0.5 * off_the_shelf.astype(np.float32) / 255
-    expected = 255 * refine_saliency(image, mean, **SALIENCY_CRF)
+    expected = 255 * refine_saliency(image, mean)
     # The CRF multiplies what the two up-samplings differ by.
     np.testing.assert_allclose(saliency, expected, atol=1)
     without_crf = np.abs(saliency - 255 * mean)
@@ -152,7 +137,7 @@ def test_later_stages_take_the_crf_of_the_mean(image, off_the_shelf):
 
 
 def test_mean_comes_before_the_crf(monkeypatch):
-    monkeypatch.setattr(wsss.pseudo_labels, "refine_saliency", lambda image, mean, **_: mean)
+    monkeypatch.setattr(wsss.pseudo_labels, "refine_saliency", lambda image, mean, _: mean)
     refined, original = np.float32([[0.2, 1.0]]), np.float32([[0.6, 0.0]])
     np.testing.assert_allclose(
         updated_saliency(None, refined, original, SALIENCY_CRF), [[0.4, 0.5]]
@@ -164,12 +149,14 @@ def test_background_follows_the_setting(monkeypatch, image):
     original = np.zeros((16, 24), np.uint8)
     original[:, 12:] = 255
     updated = np.float32(1) - original.astype(np.float32) / 255
-    monkeypatch.setattr(wsss.pseudo_labels, "refine_saliency", lambda *_, **__: updated)
+    monkeypatch.setattr(wsss.pseudo_labels, "refine_saliency", lambda *_: updated)
     arguments = (image, np.zeros((1, 2, 3), np.float32), [0], original, np.zeros((2, 3)))
     saliency, segmentation = make_pseudo_labels(*arguments, SETTINGS)
     np.testing.assert_array_equal(segmentation == 255, original == 255)
     np.testing.assert_array_equal(saliency, 255 - original)
-    saliency, segmentation = make_pseudo_labels(*arguments, SETTINGS | {"background": "updated"})
+    saliency, segmentation = make_pseudo_labels(
+        *arguments, SETTINGS.model_copy(update={"background": "updated"})
+    )
     np.testing.assert_array_equal(segmentation == 255, original == 0)
     np.testing.assert_array_equal(saliency, 255 - original)
 

@@ -13,20 +13,21 @@ from PIL import Image
 
 from workflow_scripts import fetch_weights, predict_saliency
 from wsss.artifacts import ArtifactReader
+from wsss.configuration.sections import Saliency
 from wsss.datasets.index import DatasetIndex, ImageRecord, write_dataset
 from wsss.errors import InputError
 from wsss.images import read_image
-from wsss.saliency import SOURCES, create_source, source_files
+from wsss.saliency import create_source, source_files
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-U2NETP = {"source": "u2netp", "u2netp": {"weights": "weights/u2netp.onnx"}}
+WEIGHTS = REPOSITORY / "weights/u2netp.onnx"
 
 
 @pytest.fixture
 def u2netp():
     if not (REPOSITORY / "weights/u2netp.onnx").is_file():
         pytest.skip("weights/u2netp.onnx is not there: run `make setup`")
-    return create_source(U2NETP, REPOSITORY, threads=1)
+    return create_source(Saliency(u2netp={"weights": str(WEIGHTS)}))
 
 
 def test_u2netp_agrees_with_the_maps_that_came_with_the_photographs(u2netp, real_data):
@@ -49,57 +50,17 @@ def test_u2netp_finds_a_disc_and_survives_a_black_image(u2netp):
     assert u2netp.predict(None, np.zeros((9, 7, 3), np.uint8)).shape == (9, 7)
 
 
-def test_threads_are_honoured(u2netp):
-    before = cv2.getNumThreads()
-    try:
-        create_source(U2NETP, REPOSITORY, threads=1)
-        assert cv2.getNumThreads() == 1
-    finally:
-        cv2.setNumThreads(before)
-
-
 @pytest.mark.parametrize("content", [None, b"not a network"])
 def test_bad_weights_name_the_file(tmp_path, content):
     if content:
         (tmp_path / "net.onnx").write_bytes(content)
-    settings = {"source": "u2netp", "u2netp": {"weights": "net.onnx"}}
     with pytest.raises(InputError, match=r"net\.onnx"):
-        create_source(settings, tmp_path)
-
-
-class Flat:
-    """A third source: the same value everywhere, as a file says."""
-
-    @staticmethod
-    def files(settings):
-        return [settings["value"]]
-
-    def __init__(self, settings, root):
-        self.value = int((Path(root) / settings["value"]).read_text())
-
-    def check(self, records):
-        pass
-
-    def predict(self, record, image):
-        return np.full(image.shape[:2], self.value, np.uint8)
-
-
-def test_an_unknown_source_is_refused_and_a_third_is_one_entry(tmp_path, monkeypatch):
-    (tmp_path / "value.txt").write_text("7")
-    settings = {"source": "flat", "flat": {"value": "value.txt"}}
-    for ask in (source_files, lambda settings: create_source(settings, tmp_path)):
-        with pytest.raises(InputError, match=r"saliency\.source is 'flat'"):
-            ask(settings)
-    monkeypatch.setitem(SOURCES, "flat", Flat)
-    assert source_files(settings) == ["value.txt"]
-    saliency = create_source(settings, tmp_path).predict(None, np.zeros((2, 3, 3), np.uint8))
-    assert (saliency == 7).all()
+        create_source(Saliency(u2netp={"weights": str(tmp_path / "net.onnx")}))
 
 
 def test_a_source_tells_the_files_that_it_reads_without_opening_them():
-    assert source_files(U2NETP) == ["weights/u2netp.onnx"]
-    # as configured: settings of sources that are not chosen are there too
-    assert source_files(U2NETP | {"source": "maps", "maps": {"folder": "nowhere"}}) == []
+    assert source_files(Saliency()) == ["weights/u2netp.onnx"]
+    assert source_files(Saliency(source="maps", maps={"folder": "nowhere"})) == []
 
 
 @pytest.fixture
@@ -121,14 +82,11 @@ def predicted(tmp_path):
     return predicted
 
 
-def test_saliency_names_the_files_that_it_was_made_with(tmp_path, monkeypatch, predicted):
-    monkeypatch.setitem(SOURCES, "flat", Flat)
-    value = tmp_path / "value.txt"
-    value.write_text("7")
-    sources, saliency = predicted({"source": "flat", "flat": {"value": str(value)}})
-    assert (saliency == 7).all()
-    assert set(sources) == {"index", str(value)}
-    assert sources[str(value)] == hashlib.sha256(b"7").hexdigest()
+def test_saliency_names_the_files_that_it_was_made_with(u2netp, predicted):
+    sources, saliency = predicted({"source": "u2netp", "u2netp": {"weights": str(WEIGHTS)}})
+    assert saliency.shape == (4, 6)
+    assert set(sources) == {"index", str(WEIGHTS)}
+    assert sources[str(WEIGHTS)] == hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
 
 
 def test_ready_maps_name_no_file_and_are_there_themselves(tmp_path, predicted):
@@ -150,7 +108,7 @@ def save_map(folder, image_id, array):
 
 
 def maps_in(folder):
-    return create_source({"source": "maps", "maps": {"folder": folder.name}}, folder.parent)
+    return create_source(Saliency(source="maps", maps={"folder": str(folder)}))
 
 
 def test_ready_maps_come_as_they_are(tmp_path):
@@ -169,7 +127,7 @@ def test_collections_with_other_names(tmp_path, pattern):
     Image.fromarray(array).save(path, format="PNG")
     save_map(tmp_path, "im1", array)  # by the default name, which is not asked for
     maps = {"folder": str(tmp_path), "pattern": pattern}
-    source = create_source({"source": "maps", "maps": maps}, ".")
+    source = create_source(Saliency(source="maps", maps=maps))
     first, second = records_of(2)
     source.check([first])
     np.testing.assert_array_equal(source.predict(first, None), array)
@@ -178,16 +136,6 @@ def test_collections_with_other_names(tmp_path, pattern):
     Image.fromarray(array).convert("RGB").save(path, format="PNG")
     with pytest.raises(InputError, match=f"{path.relative_to(tmp_path)} is 8-bit RGB"):
         source.check([first])
-
-
-@pytest.mark.parametrize(
-    "pattern",
-    ["map.png", "", "/tmp/{image_id}.png", "../{image_id}.png", "{image_id}/{image_id}.png"],
-)
-def test_patterns_that_name_no_map_or_lead_out_are_refused(tmp_path, pattern):
-    maps = {"folder": str(tmp_path), "pattern": pattern}
-    with pytest.raises(InputError, match=r"^saliency\.maps\.pattern"):
-        create_source({"source": "maps", "maps": maps}, ".")
 
 
 def test_missing_maps_are_listed_a_few_and_counted(tmp_path):
@@ -228,7 +176,7 @@ def test_a_jpeg_called_png_and_a_truncated_map_are_refused(tmp_path):
 @pytest.mark.parametrize("folder", [None, "nowhere"])
 def test_a_folder_of_maps_is_needed(tmp_path, folder):
     with pytest.raises(InputError, match=r"saliency\.maps\.folder"):
-        create_source({"source": "maps", "maps": {"folder": folder}}, tmp_path)
+        create_source(Saliency(source="maps", maps={"folder": folder and str(tmp_path / folder)}))
 
 
 # Weights at set-up

@@ -21,7 +21,7 @@ from wsss import segmenter
 from wsss.artifacts import ArtifactReader
 from wsss.checkpoint import network_arguments, read_checkpoint, save_checkpoint
 from wsss.configuration.resolve import read_recipe
-from wsss.crf import SEGMENTATION_CRF
+from wsss.configuration.sections import SEGMENTATION_CRF
 from wsss.datasets.index import DatasetIndex, measured, write_dataset
 from wsss.datasets.index import ImageRecord as Record
 from wsss.errors import InputError
@@ -122,7 +122,7 @@ def expected_labels(folder, dataset, model, crf):
     predictions, labels = str(folder / "predictions.h5"), folder / "labels.h5"
     network = ["--model", str(model), "--device", "cpu", "--settings", views]
     segment.main([*run, *network, "--output", predictions])
-    crf = ["--settings", json.dumps(crf), "--predictions", predictions]
+    crf = ["--settings", crf.model_dump_json(), "--predictions", predictions]
     segment_crf.main([*run, *crf, "--output", str(labels)])
     reader = ArtifactReader(labels, "predictions_crf")
     return {image_id: reader.read(image_id).array for image_id in reader.ids}
@@ -168,7 +168,9 @@ def test_masks_are_those_of_the_workflow(outcome, dataset, model, tmp_path):
 
 
 def test_without_crf_too(photographs, dataset, model, tmp_path):
-    expected = expected_labels(tmp_path, dataset, model, SEGMENTATION_CRF | {"iterations": 0})
+    expected = expected_labels(
+        tmp_path, dataset, model, SEGMENTATION_CRF.model_copy(update={"iterations": 0})
+    )
     names = {record.image_id: record.image for record in dataset[1].records}
     files = [str(photographs / names[image_id]) for image_id in expected]
     options = ["--out", str(tmp_path / "out"), *VIEW_OPTIONS, "--no-crf", "--device", "cpu"]
@@ -483,7 +485,7 @@ def test_the_default_is_the_papers_test_at_the_size_of_the_training(model):
     assert made.crf == SEGMENTATION_CRF
     changed = settings_of(model, "--long-side", "0", "--precision", "bf16", "--no-crf")
     assert changed.viewer.long_side is None and changed.viewer.precision == "bf16"
-    assert changed.crf["iterations"] == 0
+    assert changed.crf.iterations == 0
     assert settings_of(model, "--long-side", "99").viewer.long_side == 99
 
 

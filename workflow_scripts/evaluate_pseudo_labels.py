@@ -3,12 +3,14 @@
 from workflow_scripts import arguments
 from workflow_scripts.command import run
 from wsss.artifacts import ArtifactReader
-from wsss.evaluation import score, with_ground_truth, write_table
+from wsss.configuration.sections import Evaluation
+from wsss.evaluation import score_table, with_ground_truth, write_table
+from wsss.metrics import ConfusionMatrix
 from wsss.progress import progress
 
 
 def main(argv=None):
-    parser = arguments.command_parser(__doc__)
+    parser = arguments.command_parser(__doc__, Evaluation)
     arguments.add_run(parser, "variant", "seed", "stage")
     parser.add_argument("--pseudo-labels", nargs="+", required=True)
     parser.add_argument("--output", required=True)
@@ -18,11 +20,11 @@ def main(argv=None):
     labels = ArtifactReader(args.pseudo_labels, "pseudo_labels", **identity)
     train = index.split("train")
     scored = [record for record in train if record.scored and record.mask]
-    pairs = (
-        (index.read_mask(record), labels.read(record.image_id).array["segmentation"])
-        for record in progress(scored, desc="scoring", unit="image")
-    )
-    table = score(pairs, index.classes, args.settings["ignore_prediction"])
+    matrix = ConfusionMatrix(len(index.classes), args.settings.ignore_prediction)
+    for record in progress(scored, desc="scoring", unit="image"):
+        label = labels.read(record.image_id, ["segmentation"]).array["segmentation"]
+        matrix.update(label, index.read_mask(record))
+    table = score_table(matrix, index.classes)
     write_table(args.output, with_ground_truth(table, scored, len(train)))
 
 

@@ -6,13 +6,14 @@ from workflow_scripts import arguments
 from workflow_scripts.command import run
 from wsss.artifacts import ArtifactWriter
 from wsss.cam_files import ImportedCams
+from wsss.configuration.sections import CamFiles
 from wsss.parallel import map_images
 
 log = logging.getLogger(__name__)
 
 
 def main(argv=None):
-    parser = arguments.command_parser(__doc__)
+    parser = arguments.command_parser(__doc__, CamFiles)
     arguments.add_run(parser, "seed", "shard", "shards")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", required=True)
@@ -26,7 +27,7 @@ def main(argv=None):
         args.output,
         "cams",
         identity=arguments.identity(args, index, "seed") | {"split": "train", "stage": 0},
-        parameters=args.settings,
+        parameters=arguments.given(args.settings),
         sources={"index": index.digest},
         expected=[record.image_id for record in records],
     ) as artifact:

@@ -10,6 +10,7 @@ import numpy as np
 from workflow_scripts import arguments
 from workflow_scripts.command import run
 from wsss.artifacts import ArtifactReader, ArtifactWriter
+from wsss.configuration import sections
 from wsss.datasets.index import DatasetIndex
 from wsss.files_per_image import FilesPerImage, label_files
 from wsss.parallel import map_images
@@ -24,7 +25,7 @@ class PseudoLabels:
     cams: ArtifactReader
     off_the_shelf: ArtifactReader
     refined: ArtifactReader | None
-    settings: dict
+    settings: sections.PseudoLabels
 
     def __call__(self, record):
         cams = self.cams.read(record.image_id)
@@ -61,7 +62,7 @@ def main(argv=None):
         args.output,
         "pseudo_labels",
         identity=arguments.identity(args, index, "variant", "seed", "stage") | {"split": "train"},
-        parameters=args.settings,
+        parameters=arguments.given(args.settings),
         sources={path: digest for reader in readers for path, digest in reader.sources.items()},
         expected=[record.image_id for record in records],
     ) as artifact:
@@ -71,7 +72,7 @@ def main(argv=None):
 
 
 def parse(argv):
-    parser = arguments.command_parser(__doc__)
+    parser = arguments.command_parser(__doc__, sections.PseudoLabels)
     arguments.add_run(parser, "variant", "seed", "stage", "shard", "shards")
     parser.add_argument("--cams", help="for all but labels from files")
     parser.add_argument("--saliency", required=True, help="off-the-shelf saliency")
@@ -79,8 +80,8 @@ def parse(argv):
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", required=True)
     args = parser.parse_args(argv)
-    if "files" not in args.settings and not args.cams:
-        parser.error("--cams is needed, or the setting files")
+    if args.settings.initial == "fusion" and not args.cams:
+        parser.error("--cams is needed, or the setting initial: files")
     return args
 
 
@@ -88,8 +89,8 @@ def work_of(args, index, records):
     """The function that makes the pseudo labels of a record, and the artifacts that it reads."""
     data = arguments.identity(args, index)
     saliency = ArtifactReader(args.saliency, "saliency", **data)
-    if "files" in args.settings:
-        files = label_files(args.settings["files"])
+    if args.settings.initial == "files":
+        files = label_files(args.settings.files)
         files.check(records)
         return GivenLabels(index, saliency, files), [saliency]
     made_by = {"seed": args.seed, "stage": args.stage}

@@ -6,6 +6,7 @@ from functools import cached_property
 from workflow_scripts import arguments
 from workflow_scripts.command import run
 from wsss.artifacts import ArtifactWriter
+from wsss.configuration.sections import Saliency
 from wsss.datasets.index import DatasetIndex
 from wsss.files import sha256_of
 from wsss.parallel import map_images
@@ -17,32 +18,32 @@ class SaliencyMaps:
     """The saliency map of a record; picklable, each process loads the source for itself."""
 
     index: DatasetIndex
-    settings: dict
+    settings: Saliency
 
     def __call__(self, record):
         return self.source.predict(record, self.index.read_image(record))
 
     @cached_property
     def source(self):
-        return create_source(self.settings, ".")
+        return create_source(self.settings)
 
 
 def main(argv=None):
-    parser = arguments.command_parser(__doc__)
+    parser = arguments.command_parser(__doc__, Saliency)
     arguments.add_run(parser, "shard", "shards")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", required=True)
     args = parser.parse_args(argv)
     index = arguments.dataset_index(args)
     records = index.shard("train", args.shard, args.shards)
-    create_source(args.settings, ".").check(records)
+    create_source(args.settings).check(records)
     work = SaliencyMaps(index, args.settings)
     files = {file: sha256_of(file) for file in source_files(args.settings)}
     with ArtifactWriter(
         args.output,
         "saliency",
         identity=arguments.identity(args, index) | {"split": "train"},
-        parameters=args.settings,
+        parameters=arguments.given(args.settings),
         sources={"index": index.digest, **files},
         expected=[record.image_id for record in records],
     ) as artifact:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from workflow_scripts import arguments
 from workflow_scripts.command import run
 from wsss.artifacts import ArtifactReader, ArtifactWriter
+from wsss.configuration.sections import Crf
 from wsss.datasets.index import DatasetIndex
 from wsss.label_maps import label_map_of
 from wsss.parallel import map_images
@@ -16,17 +17,17 @@ class CrfLabels:
 
     index: DatasetIndex
     predictions: ArtifactReader
-    settings: dict
+    crf: Crf
 
     def __call__(self, record):
         image = self.index.read_image(record)
         prediction = self.predictions.read(record.image_id)
         probabilities, keys = prediction.array["probabilities"], prediction.attributes["keys"]
-        return label_map_of(image, probabilities, keys, self.settings)
+        return label_map_of(image, probabilities, keys, self.crf)
 
 
 def main(argv=None):
-    parser = arguments.command_parser(__doc__)
+    parser = arguments.command_parser(__doc__, Crf)
     arguments.add_run(parser, "variant", "seed", "stage", "split", "shard", "shards")
     parser.add_argument("--predictions", required=True)
     parser.add_argument("--threads", type=int, default=1)
@@ -41,7 +42,7 @@ def main(argv=None):
         args.output,
         "predictions_crf",
         identity=identity,
-        parameters=args.settings,
+        parameters=arguments.given(args.settings),
         sources=predictions.sources,
         expected=[record.image_id for record in records],
     ) as artifact:

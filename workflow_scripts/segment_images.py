@@ -17,7 +17,7 @@ import os
 from pathlib import Path
 
 from workflow_scripts.command import run
-from wsss.crf import SEGMENTATION_CRF
+from wsss.configuration.sections import SEGMENTATION_CRF
 from wsss.devices import PRECISIONS, prepare_device
 from wsss.errors import InputError, printable
 from wsss.files import make_folder
@@ -105,7 +105,7 @@ def segmenter_of(args):
         args.model,
         device,
         {"scales": args.scales, "flip": args.flip, "merge": args.merge},
-        SEGMENTATION_CRF if args.crf else SEGMENTATION_CRF | {"iterations": 0},
+        SEGMENTATION_CRF if args.crf else SEGMENTATION_CRF.model_copy(update={"iterations": 0}),
         long_side="trained" if args.long_side is None else args.long_side or None,
         precision=args.precision,
     )

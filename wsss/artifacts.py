@@ -9,10 +9,12 @@ made while it is written. A file appears under its name only when it is whole an
 import hashlib
 import json
 import os
+from collections.abc import Iterable, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -49,7 +51,16 @@ class ArtifactWriter:
         expected: the image ids it must hold in the end.
     """
 
-    def __init__(self, path, kind, *, identity, parameters, sources, expected):
+    def __init__(
+        self,
+        path: str | Path,
+        kind: str,
+        *,
+        identity: dict[str, Any],
+        parameters: dict[str, Any],
+        sources: dict[str, str],
+        expected: Iterable[str],
+    ):
         unknown = set(identity) - set(IDENTITY_KEYS)
         if unknown:
             raise ValueError(f"not an identity key: {', '.join(sorted(unknown))}")
@@ -89,7 +100,9 @@ class ArtifactWriter:
             seal(temporary)
             os.chmod(temporary, 0o444)
 
-    def write(self, image_id, array, **attributes):
+    def write(
+        self, image_id: str, array: np.ndarray | dict[str, np.ndarray], **attributes: Any
+    ) -> None:
         """Add an image's array or dict of arrays; attributes are numbers, strings or lists."""
         if image_id in self._digests:
             raise ValueError(f"{self.path}: image {image_id} written twice")
@@ -124,7 +137,7 @@ def _create_dataset(parent, name, array, image_id):
     )
 
 
-def record_digest(array, attributes):
+def record_digest(array: np.ndarray | dict[str, np.ndarray], attributes: dict[str, Any]) -> str:
     """SHA-256 over names, types, shapes, values and attributes of one record."""
     digest = hashlib.sha256()
     parts = array if isinstance(array, dict) else {"": array}
@@ -137,7 +150,7 @@ def record_digest(array, attributes):
     return digest.hexdigest()
 
 
-def content_digest(digests):
+def content_digest(digests: dict[str, str]) -> str:
     """The content digest of an artifact: over its records, in the order of their ids."""
     joined = "".join(f"{image_id}={digests[image_id]};" for image_id in sorted(digests))
     return hashlib.sha256(joined.encode()).hexdigest()
@@ -153,7 +166,9 @@ class ArtifactReader:
             another data set, variant, seed or stage than `identity` says; an image twice.
     """
 
-    def __init__(self, paths, kind=None, **identity):
+    def __init__(
+        self, paths: str | Path | Iterable[str | Path], kind: str | None = None, **identity: Any
+    ):
         self.paths = [Path(p) for p in ([paths] if isinstance(paths, str | Path) else paths)]
         self.kind = kind
         self._open_files = {}
@@ -185,8 +200,23 @@ class ArtifactReader:
     def __getstate__(self):
         return {**self.__dict__, "_open_files": {}}
 
-    def read(self, image_id):
-        """The `Record` of an image."""
+    def read(self, image_id: str, names: Sequence[str] | None = None) -> Record:
+        """The `Record` of an image; of several arrays those of these names alone, if given."""
+        with self._node(image_id) as node:
+            attributes = {key: _python(value) for key, value in node.attrs.items()}
+            if isinstance(node, h5py.Dataset):
+                return Record(node[()], attributes)
+            chosen = node if names is None else names
+            return Record({name: node[name][()] for name in chosen}, attributes)
+
+    def names(self, image_id: str) -> tuple[str, ...]:
+        """The names of the several arrays of an image."""
+        with self._node(image_id) as node:
+            return tuple(node)
+
+    @contextmanager
+    def _node(self, image_id):
+        """The open group or data set of an image."""
         if image_id not in self._where:
             raise InputError(
                 f"{listed(self.paths, 1)}: no image {image_id} among its {self.kind}; "
@@ -197,10 +227,10 @@ class ArtifactReader:
         with _complaints(f"{path}: image {image_id}", path):
             if key not in self._open_files:
                 self._open_files[key] = _open(path)
-            return _record_of(self._open_files[key]["records"][image_id])
+            yield self._open_files[key]["records"][image_id]
 
     @property
-    def sources(self):
+    def sources(self) -> dict[str, str]:
         """Name -> content digest, for the `sources` of what is made from these files."""
         return {path.as_posix(): h["content_digest"] for path, h in self.headers.items()}
 
@@ -277,13 +307,6 @@ def _check_header(path, header, kind, identity):
             )
 
 
-def _record_of(node):
-    attributes = {key: _python(value) for key, value in node.attrs.items()}
-    if isinstance(node, h5py.Group):
-        return Record({name: node[name][()] for name in node}, attributes)
-    return Record(node[()], attributes)
-
-
 def _python(value):
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
@@ -296,7 +319,7 @@ def _json(value):
     return json.dumps(value, sort_keys=True)
 
 
-def installed_versions():
+def installed_versions() -> dict[str, str]:
     """Versions of the installed `PACKAGES`; none is imported for it, torch takes seconds."""
     found = {}
     for name in PACKAGES:

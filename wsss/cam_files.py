@@ -8,13 +8,15 @@ Their classes count from 0 in the order of the masks of the data set: what is c 
 in a mask. Of a data set that learns some of its classes only, these are not the ids here.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from wsss.datasets.index import DatasetIndex
+from wsss.configuration.sections import CamFiles
+from wsss.datasets.index import DatasetIndex, ImageRecord
 from wsss.errors import InputError, listed
 from wsss.files import atomic_path
 from wsss.files_per_image import FilesPerImage
@@ -25,12 +27,12 @@ GRID_STRIDE = 8  # image pixels per cell of an imported CAM
 LARGEST_CAM = 65504  # of float16
 
 
-def file_classes(index):
+def file_classes(index: DatasetIndex) -> list[int]:
     """For each class of an index, in its order, what stands for it in files of CAMs."""
     return [value - 1 for value in index.mask_values]
 
 
-def strided_size(size, stride):
+def strided_size(size: tuple[int, int], stride: int) -> tuple[int, int]:
     """(ceil(H / stride), ceil(W / stride))."""
     return tuple(-(-side // stride) for side in size)
 
@@ -38,12 +40,12 @@ def strided_size(size, stride):
 # --- writing -----------------------------------------------------------------------------------
 
 
-def write_psa(path, classes, full, _strided):
+def write_psa(path: Path, classes: Sequence[int], full: np.ndarray, _strided: np.ndarray) -> None:
     """Write PSA's dict: class -> map, of float32 `full` (K, H, W)."""
     _save(path, dict(zip(classes, full, strict=True)))
 
 
-def write_irn(path, classes, full, strided):
+def write_irn(path: Path, classes: Sequence[int], full: np.ndarray, strided: np.ndarray) -> None:
     """Write IRN's dict of float32 `full` (K, H, W) and `strided` (K, ceil(H/4), ceil(W/4))."""
     import torch  # takes seconds, and only this format needs it
 
@@ -123,7 +125,9 @@ def _checked(values, shape, name):
 # --- as CAMs of stage 0 ------------------------------------------------------------------------
 
 
-def initial_cams(maps, size, normalise):
+def as_initial_cams(
+    maps: Sequence[np.ndarray], size: tuple[int, int], normalise: str
+) -> tuple[np.ndarray, bool]:
     """CAMs of a file as those of stage 0 are kept: float16 (K, ceil(H/8), ceil(W/8)).
 
     Negative values become 0. `normalise` tells whether the maps of the image are then divided by
@@ -166,8 +170,8 @@ class ImportedCams:
     """The CAMs of an image's labels as keys (K ids 0..C-1) and float16 (K, ceil(H/8), ceil(W/8)).
 
     Called with a record it also tells how many maps of other classes the file has, and whether the
-    maps were divided by their maxima; see `initial_cams` for that and for `normalise`. Picklable,
-    so that processes can share the work. An image without labels needs no file.
+    maps were divided by their maxima; see `as_initial_cams` for that and for `normalise`.
+    Picklable, so that processes can share the work. An image without labels needs no file.
     """
 
     index: DatasetIndex
@@ -175,20 +179,20 @@ class ImportedCams:
     normalise: str
 
     @classmethod
-    def of_settings(cls, index, settings):
+    def of_settings(cls, index: DatasetIndex, settings: CamFiles) -> "ImportedCams":
         """From the index and the section `cam.files`; InputError if there is no such folder."""
         files = FilesPerImage.of_settings(settings, "CAM files", "cam.files")
-        return cls(index, files, settings["normalise"])
+        return cls(index, files, settings.normalise)
 
-    def check(self, records):
+    def check(self, records: Sequence[ImageRecord]) -> None:
         """Look whether all files are there; InputError names the first few that are not."""
         self.files.check([record for record in records if record.labels])
 
-    def __call__(self, record):
+    def __call__(self, record: ImageRecord) -> tuple[list[int], np.ndarray, bool, int]:
         size = (record.height, record.width)
         keys = [c for c, name in enumerate(self.index.classes) if name in record.labels]
         if not keys:
-            return keys, *initial_cams([], size, self.normalise), 0
+            return keys, *as_initial_cams([], size, self.normalise), 0
         path = self.files.path(record)
         numbers = file_classes(self.index)
         maps = read_cam_file(path, size)
@@ -202,7 +206,7 @@ class ImportedCams:
             )
         wanted = [maps[numbers[key]] for key in keys]
         try:
-            cams, divided = initial_cams(wanted, size, self.normalise)
+            cams, divided = as_initial_cams(wanted, size, self.normalise)
         except InputError as error:
             raise InputError(f"CAM file {path}: {error}") from error
         return keys, cams, divided, len(maps) - len(keys)

@@ -2,32 +2,16 @@
 
 import numpy as np
 
-from wsss.configuration import sections
-
-SALIENCY_CRF = sections.SALIENCY_CRF.model_dump()
-SEGMENTATION_CRF = sections.SEGMENTATION_CRF.model_dump()
+from wsss.configuration.sections import SALIENCY_CRF, SEGMENTATION_CRF, Crf
 
 
-def dense_crf(
-    image,
-    unary,
-    *,
-    iterations,
-    gaussian_sxy,
-    gaussian_compat,
-    bilateral_sxy,
-    bilateral_srgb,
-    bilateral_compat,
-):
+def dense_crf(image: np.ndarray, unary: np.ndarray, crf: Crf) -> np.ndarray:
     """Marginals of a fully connected CRF after mean-field iterations.
 
     Args:
         image: uint8 RGB (H, W, 3), as it was read: never mean-subtracted.
         unary: float32 (L, H, W), negative log-probabilities of L labels.
-        iterations: of mean-field inference.
-        gaussian_sxy, gaussian_compat: reach (pixels) and weight of the smoothness term.
-        bilateral_sxy, bilateral_srgb, bilateral_compat: reach (pixels), colour distance (grey
-            levels) and weight of the appearance term.
+        crf: iterations and the two pairwise terms, smoothness and appearance.
 
     Returns:
         float32 (L, H, W), summing to 1 over the labels.
@@ -46,18 +30,18 @@ def dense_crf(
         )
     field = densecrf.DenseCRF2D(width, height, labels)
     field.setUnaryEnergy(np.ascontiguousarray(unary.reshape(labels, -1), dtype=np.float32))
-    field.addPairwiseGaussian(sxy=gaussian_sxy, compat=gaussian_compat)
+    field.addPairwiseGaussian(sxy=crf.gaussian_sxy, compat=crf.gaussian_compat)
     field.addPairwiseBilateral(
-        sxy=bilateral_sxy,
-        srgb=bilateral_srgb,
+        sxy=crf.bilateral_sxy,
+        srgb=crf.bilateral_srgb,
         rgbim=np.ascontiguousarray(image),
-        compat=bilateral_compat,
+        compat=crf.bilateral_compat,
     )
-    marginals = np.asarray(field.inference(iterations), dtype=np.float32)
+    marginals = np.asarray(field.inference(crf.iterations), dtype=np.float32)
     return marginals.reshape(labels, height, width)
 
 
-def saliency_unary(saliency):
+def saliency_unary(saliency: np.ndarray) -> np.ndarray:
     """Energies of background and foreground for a saliency map.
 
     As in the CRF of DSS (Hou et al., TPAMI 2019), on which the paper's CRF_d rests: the sigmoid
@@ -75,31 +59,35 @@ def saliency_unary(saliency):
     return -np.log(probability + 1e-8) / (1.05 * sigmoid)
 
 
-def refine_saliency(image, probability, **settings):
+def refine_saliency(
+    image: np.ndarray, probability: np.ndarray, crf: Crf = SALIENCY_CRF
+) -> np.ndarray:
     """CRF_d of the paper's equation 1.
 
     Args:
         image: uint8 RGB (H, W, 3).
         probability: (H, W), probability of the foreground.
-        settings: of `dense_crf`, where they are not to be those of `SALIENCY_CRF`.
+        crf: of `pseudo_labels.saliency_crf`.
 
     Returns:
         float32 (H, W), the soft marginal of the foreground.
     """
-    return dense_crf(image, saliency_unary(probability), **(SALIENCY_CRF | settings))[1]
+    return dense_crf(image, saliency_unary(probability), crf)[1]
 
 
-def refine_segmentation(image, probabilities, **settings):
+def refine_segmentation(
+    image: np.ndarray, probabilities: np.ndarray, crf: Crf = SEGMENTATION_CRF
+) -> np.ndarray:
     """The test CRF, over all labels that are given.
 
     Args:
         image: uint8 RGB (H, W, 3).
         probabilities: (C + 1, H, W), of background and the object classes.
-        settings: of `dense_crf`, where they are not to be those of `SEGMENTATION_CRF`.
+        crf: of `prediction.crf`.
 
     Returns:
         float32 (C + 1, H, W), marginals that sum to 1.
     """
     # In float32, as pydensecrf's own unary_from_softmax; a zero would have infinite energy.
     unary = -np.log(np.clip(np.asarray(probabilities, np.float32), 1e-5, 1.0))
-    return dense_crf(image, unary, **(SEGMENTATION_CRF | settings))
+    return dense_crf(image, unary, crf)

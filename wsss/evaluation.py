@@ -1,10 +1,12 @@
 """Tables of scores: per class and mean, and the summary over stages and seeds. In percent."""
 
 import math
-from pathlib import PurePosixPath
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from wsss.datasets.index import ImageRecord
 from wsss.errors import InputError
 from wsss.files import atomic_path
 from wsss.metrics import ConfusionMatrix
@@ -13,38 +15,32 @@ MEAN = "mean"
 SCORES = ("iou", "precision", "recall")
 
 
-def score(pairs, classes, ignore_prediction):
-    """Scores of (ground truth, prediction) pairs as a table, a row a class and their mean.
+def score_table(matrix: ConfusionMatrix, classes: Sequence[str]) -> pd.DataFrame:
+    """What a confusion matrix says, a row a class and their mean.
 
     Args:
-        pairs: iterable of two uint8 label maps.
+        matrix: of all images that are scored.
         classes: names of the object classes, without background.
-        ignore_prediction: see `ConfusionMatrix`.
 
     Returns:
         DataFrame: class_id, class, iou, precision, recall (percent), images (scored ones),
-        ignore_prediction. Without any pair the scores are NaN.
+        ignore_prediction. Without any image the scores are NaN.
     """
-    matrix, images = ConfusionMatrix(len(classes), ignore_prediction), 0
-    for truth, prediction in pairs:
-        matrix.update(prediction, truth)
-        images += 1
-    names = ["background", *classes]
     scores, means = matrix.scores(), matrix.means()
     rows = [
         {"class_id": i, "class": name, **{s: 100 * scores[s][i] for s in SCORES}}
-        for i, name in enumerate(names)
+        for i, name in enumerate(["background", *classes])
     ]
     rows.append({"class_id": None, "class": MEAN, **{s: 100 * means[s] for s in SCORES}})
     table = pd.DataFrame(rows).astype({"class_id": "Int64"})
-    return table.assign(images=images, ignore_prediction=ignore_prediction)
+    return table.assign(images=matrix.images, ignore_prediction=matrix.ignore_prediction)
 
 
-def with_ground_truth(table, scored, of):
+def with_ground_truth(table: pd.DataFrame, scored: Sequence[ImageRecord], of: int) -> pd.DataFrame:
     """The table with columns on what it was scored against, behind that of `images`.
 
     Args:
-        table: a table of `score`.
+        table: a `score_table`.
         scored: the records whose masks were compared.
         of: number of images in their split.
 
@@ -53,19 +49,19 @@ def with_ground_truth(table, scored, of):
     """
     folders = sorted({PurePosixPath(record.mask).parent.as_posix() for record in scored})
     place = table.columns.get_loc("images") + 1
-    made = table.copy()
-    made.insert(place, "of", of)
-    made.insert(place + 1, "ground_truth", ";".join(folders))
-    return made
+    table = table.copy()
+    table.insert(place, "of", of)
+    table.insert(place + 1, "ground_truth", ";".join(folders))
+    return table
 
 
-def write_table(path, table):
+def write_table(path: str | Path, table: pd.DataFrame) -> None:
     """CSV with two decimals; NaN is an empty cell."""
     with atomic_path(path) as temporary:
         table.to_csv(temporary, index=False, float_format="%.2f")
 
 
-def read_table(path, of="pseudo labels"):
+def read_table(path: str | Path, of: str = "pseudo labels") -> pd.DataFrame:
     """A table of `write_table`.
 
     Args:
@@ -103,7 +99,7 @@ SUMMARY_COLUMNS = (
 )
 
 
-def stage_scores(pseudo_labels, segmentation):
+def stage_scores(pseudo_labels: pd.DataFrame, segmentation: pd.DataFrame) -> dict[str, float]:
     """The summary's columns of one run and stage, from its two evaluation tables."""
     # The row of the mean is the one without a class id: a class may be named "mean".
     pseudo = pseudo_labels[pseudo_labels["class_id"].isna()].iloc[0]
@@ -116,7 +112,7 @@ def stage_scores(pseudo_labels, segmentation):
     }
 
 
-def summarise(runs):
+def summarise(runs: dict[int, list[dict[str, float]]]) -> pd.DataFrame:
     """Mean and standard deviation over seeds.
 
     Args:

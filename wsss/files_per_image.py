@@ -1,8 +1,11 @@
 """A folder of another tool's files, one per image and named after it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from wsss.configuration.sections import CamFiles, LabelFiles, Maps
+from wsss.datasets.index import ImageRecord
 from wsss.errors import InputError, listed
 from wsss.files import expanded_path
 
@@ -23,24 +26,25 @@ class FilesPerImage:
     key: str
 
     @classmethod
-    def of_settings(cls, settings, what, key, root="."):
-        """From a section with `folder` (from `root` on, unless absolute) and `pattern`.
+    def of_settings(
+        cls, settings: Maps | CamFiles | LabelFiles, what: str, key: str
+    ) -> "FilesPerImage":
+        """From a section with `folder` and `pattern`.
 
-        Raises InputError if there is no such folder, or the pattern does not lead to one file an
-        image below it.
+        Raises InputError if there is no such folder.
         """
-        if not settings.get("folder"):
+        if not settings.folder:
             raise InputError(f"{key}.folder is not set: name the folder of the {what}")
-        folder = Path(root) / expanded_path(settings["folder"], f"{key}.folder")
+        folder = expanded_path(settings.folder, f"{key}.folder")
         if not folder.is_dir():
             raise InputError(f"{key}.folder: {folder} is not a folder: correct the path")
-        return cls(folder, _checked_pattern(settings["pattern"], key), what, key)
+        return cls(folder, settings.pattern, what, key)
 
-    def path(self, record):
+    def path(self, record: ImageRecord) -> Path:
         """The file of an image."""
         return self.folder / self.pattern.replace(PLACE, record.image_id)
 
-    def check(self, records):
+    def check(self, records: Sequence[ImageRecord]) -> None:
         """Look whether there is a file for each record; InputError names the first missing ones."""
         paths = [self.path(record) for record in records]
         missing = [path.relative_to(self.folder) for path in paths if not path.is_file()]
@@ -51,16 +55,6 @@ class FilesPerImage:
             )
 
 
-def _checked_pattern(pattern, key):
-    leads_out = Path(pattern).is_absolute() or ".." in pattern
-    if pattern.count(PLACE) != 1 or leads_out:
-        raise InputError(
-            f"{key}.pattern is {pattern!r}: write a path below {key}.folder that holds {PLACE}"
-            f" once, such as {PLACE}{Path(pattern).suffix}"
-        )
-    return pattern
-
-
-def label_files(settings):
+def label_files(settings: LabelFiles) -> FilesPerImage:
     """Pseudo labels of another tool, from the section `pseudo_labels.files`."""
     return FilesPerImage.of_settings(settings, "pseudo labels", "pseudo_labels.files")

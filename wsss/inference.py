@@ -1,10 +1,14 @@
 """What a trained network says of whole photographs: CAMs, refined maps, predictions."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
+from model.affinity import apply_affinity
+from model.auxsegnet import AuxSegNet, AuxSegNetOutput
 from wsss.augmentation import resize_image, scaled_size
-from wsss.cam import multi_scale_cams, normalise, refine, resize
+from wsss.cam import normalise, resize
 from wsss.devices import autocast
 from wsss.images import shrink
 
@@ -24,11 +28,17 @@ class Viewer:
         precision: a key of `wsss.devices.PRECISIONS`.
     """
 
-    def __init__(self, network, device, long_side=None, precision="fp32"):
+    def __init__(
+        self,
+        network: AuxSegNet,
+        device: torch.device,
+        long_side: int | None = None,
+        precision: str = "fp32",
+    ):
         self.network, self.device = network, device
         self.long_side, self.precision = long_side, precision
 
-    def tensor(self, image, scale, flipped):
+    def tensor(self, image: np.ndarray, scale: float, flipped: bool) -> torch.Tensor:
         """uint8 RGB (H, W, 3) -> normalised (1, 3, scale * H, scale * W)."""
         image = shrink(image, self.long_side)
         image = resize_image(image, scaled_size(image.shape[:2], scale))
@@ -40,7 +50,9 @@ class Viewer:
         return torch.from_numpy(pixels.transpose(2, 0, 1).copy(order="C"))[None]
 
     @torch.inference_mode()
-    def run(self, image, scale=1.0, flipped=False, affinity=True):
+    def run(
+        self, image: np.ndarray, scale: float = 1.0, flipped: bool = False, affinity: bool = True
+    ) -> AuxSegNetOutput:
         """`AuxSegNetOutput` of a view, as the network gives it (not un-flipped)."""
         tensor = self.tensor(image, scale, flipped).to(self.device)
         mode = self._affinity_mode(tensor) if affinity else None
@@ -57,25 +69,40 @@ def _unflip(maps, flipped):
     return maps.flip(-1) if flipped else maps
 
 
-def views(scales, flip):
+def views(scales: Sequence[float], flip: bool) -> list[tuple[float, bool]]:
     """(scale, flipped) pairs."""
     return [
         (scale, flipped) for scale in scales for flipped in ((False, True) if flip else (False,))
     ]
 
 
-def initial_cams(viewer, image, keys, scales, flip):
-    """Stage-0 CAMs of the image's labelled classes: float16 (K, h, w) in [0, 1)."""
+@torch.inference_mode()
+def initial_cams(
+    viewer: Viewer, image: np.ndarray, keys: Sequence[int], scales: Sequence[float], flip: bool
+) -> np.ndarray:
+    """Stage-0 CAMs, summed over scales and flips and normalised (PSA, Ahn and Kwak, CVPR 2018).
 
-    def cams_of(image, scale, flipped):
+    Args:
+        viewer: of a network with a classifier.
+        image: uint8 RGB (H, W, 3).
+        keys: ids 0..C-1 of the classes that the image holds; the maps of others are left out.
+        scales, flip: views; the first scale decides the grid of the result.
+
+    Returns:
+        float16 (K, h, w) in [0, 1).
+    """
+    total = None
+    for scale, flipped in views(scales, flip):
         output = viewer.run(image, scale, flipped, affinity=False)
-        return _unflip(output.cams.float().cpu(), flipped)
-
-    return _half(multi_scale_cams(cams_of, image, keys, scales, flip))
+        cams = _unflip(output.cams.float().cpu(), flipped)[:, list(keys)].clamp(min=0)
+        total = cams if total is None else total + resize(cams, total.shape[-2:])
+    return _half(normalise(total)[0])
 
 
 @torch.inference_mode()
-def refined_maps(viewer, image, keys, scales, flip):
+def refined_maps(
+    viewer: Viewer, image: np.ndarray, keys: Sequence[int], scales: Sequence[float], flip: bool
+) -> tuple[np.ndarray, np.ndarray | None]:
     """CAMs refined by the cross-task affinity, and refined saliency.
 
     Paper, section 3.3, and equation 1: normalised CAMs of the same network, propagated by its
@@ -84,18 +111,17 @@ def refined_maps(viewer, image, keys, scales, flip):
     Returns:
         float16 (K, h, w), and float16 (h, w) in [0, 1] or None where there is no saliency branch.
     """
-    keys = torch.as_tensor(keys, dtype=torch.long)
     cams, saliency = [], []
     for scale, flipped in views(scales, flip):
         output = viewer.run(image, scale, flipped)
-        present = normalise(output.cams.float()[:, keys.to(output.cams.device)])
-        cams.append(_unflip(refine(present, output.affinity), flipped).float())
+        present = normalise(output.cams.float()[:, list(keys)])
+        cams.append(_unflip(apply_affinity(output.affinity, present), flipped).float())
         if output.saliency is not None:
             saliency.append(_unflip(saliency_probability(viewer.network, output), flipped))
     return _mean_of_views(cams), _mean_of_views(saliency)[0] if saliency else None
 
 
-def saliency_probability(network, output):
+def saliency_probability(network: AuxSegNet, output: AuxSegNetOutput) -> torch.Tensor:
     """The best saliency that the network has, as probability (1, 1, h, w): refined, else plain."""
     if output.refined_saliency is None:
         return output.saliency.float().sigmoid()
@@ -103,7 +129,7 @@ def saliency_probability(network, output):
     return refined if network.recipe.refine_probabilities else refined.sigmoid()
 
 
-def class_probability(network, output):
+def class_probability(network: AuxSegNet, output: AuxSegNetOutput) -> torch.Tensor:
     """The best segmentation that the network has, as probabilities (1, C + 1, h, w)."""
     if output.refined_segmentation is None:
         return output.segmentation.float().softmax(dim=1)
@@ -112,7 +138,9 @@ def class_probability(network, output):
 
 
 @torch.inference_mode()
-def predict(viewer, image, scales, flip, merge):
+def predict(
+    viewer: Viewer, image: np.ndarray, scales: Sequence[float], flip: bool, merge: str
+) -> tuple[dict[str, np.ndarray], list[int]]:
     """Segmentation of an image; image-level labels are not used.
 
     Args:
@@ -136,12 +164,19 @@ def predict(viewer, image, scales, flip, merge):
     return arrays, keys
 
 
-def label_map(scores, size):
+def label_map(scores: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
     """Argmax of scores (1, K, h, w), up-sampled to (height, width); uint8."""
     return resize(scores.float(), size)[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
 
 
-def merge_views(viewer, image, plain, scales, flip, merge):
+def merge_views(
+    viewer: Viewer,
+    image: np.ndarray,
+    plain: AuxSegNetOutput,
+    scales: Sequence[float],
+    flip: bool,
+    merge: str,
+) -> np.ndarray:
     """Class probabilities merged over scales and flips, float32 (C + 1, h, w), summing to 1.
 
     `max` is what the released sibling code does, `mean` the other convention in the field.
@@ -156,7 +191,7 @@ def merge_views(viewer, image, plain, scales, flip, merge):
     return (merged / merged.sum(dim=0, keepdim=True)).cpu().numpy()
 
 
-def sparse_probabilities(probabilities):
+def sparse_probabilities(probabilities: np.ndarray) -> tuple[np.ndarray, list[int]]:
     """Keep background and the classes that matter, as probabilities among these.
 
     What the others have is shared out in proportion: of 80 classes with half a percent each,

@@ -1,12 +1,17 @@
 """From merged class probabilities to the label map of a photograph."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from wsss.configuration.sections import Crf
 from wsss.crf import refine_segmentation
 from wsss.pseudo_labels import upsample
 
 
-def label_map_of(image, probabilities, keys, crf):
+def label_map_of(
+    image: np.ndarray, probabilities: np.ndarray, keys: Sequence[int], crf: Crf
+) -> np.ndarray:
     """The class of every pixel, after the test CRF.
 
     Args:
@@ -19,6 +24,6 @@ def label_map_of(image, probabilities, keys, crf):
         uint8 (H, W).
     """
     probabilities = upsample(probabilities, image.shape[:2])
-    if crf["iterations"]:
-        probabilities = refine_segmentation(image, probabilities, **crf)
+    if crf.iterations:
+        probabilities = refine_segmentation(image, probabilities, crf)
     return np.asarray(keys, dtype=np.uint8)[probabilities.argmax(axis=0)]

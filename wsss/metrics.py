@@ -22,7 +22,7 @@ class ConfusionMatrix:
             the pixel is left out; `background`: class 0.
     """
 
-    def __init__(self, num_classes, ignore_prediction="miss"):
+    def __init__(self, num_classes: int, ignore_prediction: str = "miss"):
         if ignore_prediction not in IGNORE_PREDICTION:
             raise InputError(
                 f"evaluation.ignore_prediction: {ignore_prediction!r} is none of"
@@ -30,9 +30,10 @@ class ConfusionMatrix:
             )
         self.labels = num_classes + 1
         self.ignore_prediction = ignore_prediction
+        self.images = 0
         self._counts = np.zeros((self.labels, self.labels + 1), dtype=np.int64)
 
-    def update(self, prediction, target):
+    def update(self, prediction: np.ndarray, target: np.ndarray) -> None:
         """Add an image: predicted and true class of each pixel.
 
         Integer arrays of one shape with values 0..C and 255; a target of 255 does not count.
@@ -56,8 +57,9 @@ class ConfusionMatrix:
         prediction[unlabelled] = self.labels
         cells = target * (self.labels + 1) + prediction
         self._counts += np.bincount(cells, minlength=self._counts.size).reshape(self._counts.shape)
+        self.images += 1
 
-    def merge(self, other):
+    def merge(self, other: "ConfusionMatrix") -> "ConfusionMatrix":
         """Add the counters of another matrix, of other images say; returns self.
 
         Raises:
@@ -67,9 +69,10 @@ class ConfusionMatrix:
         if mine != theirs:
             raise ValueError(f"confusion matrices of {mine} and {theirs} do not add up")
         self._counts += other._counts
+        self.images += other.images
         return self
 
-    def __add__(self, other):
+    def __add__(self, other: "ConfusionMatrix") -> "ConfusionMatrix":
         """A new matrix with the counters of both."""
         return ConfusionMatrix(self.labels - 1, self.ignore_prediction).merge(self).merge(other)
 
@@ -82,7 +85,7 @@ class ConfusionMatrix:
             )
 
     @property
-    def matrix(self):
+    def matrix(self) -> np.ndarray:
         """(C + 1) x (C + 1) int64 counters, unlabelled predictions dealt with."""
         matrix = self._counts[:, :-1].copy()
         if self.ignore_prediction == "background":
@@ -90,7 +93,7 @@ class ConfusionMatrix:
         return matrix
 
     @property
-    def missed(self):
+    def missed(self) -> np.ndarray:
         """Per class, ground-truth pixels that only miss (unlabelled predictions)."""
         return (
             self._counts[:, -1]
@@ -103,26 +106,26 @@ class ConfusionMatrix:
         hits = np.diag(self.matrix)
         return np.stack([hits, self._present() + self.matrix.sum(axis=0) - hits])
 
-    def iou(self):
+    def iou(self) -> np.ndarray:
         """Intersection over union per class, float64 (C + 1,); 0/0 is NaN, as in all scores."""
         return iou_of(self.overlap())
 
-    def precision(self):
+    def precision(self) -> np.ndarray:
         """Per class, the share of its predicted pixels that are right; float64 (C + 1,)."""
         return _ratio(np.diag(self.matrix), self.matrix.sum(axis=0))
 
-    def recall(self):
+    def recall(self) -> np.ndarray:
         """Per class, the share of its true pixels that are found; float64 (C + 1,)."""
         return _ratio(np.diag(self.matrix), self._present())
 
     def _present(self):
         return self.matrix.sum(axis=1) + self.missed
 
-    def scores(self):
+    def scores(self) -> dict[str, np.ndarray]:
         """`iou`, `precision` and `recall` by name."""
         return {"iou": self.iou(), "precision": self.precision(), "recall": self.recall()}
 
-    def means(self):
+    def means(self) -> dict[str, float]:
         """Mean of each score over the classes where it is defined (NaN where it never is)."""
         return {name: mean_defined(values) for name, values in self.scores().items()}
 
@@ -143,7 +146,7 @@ def _ratio(part, whole):
     return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
 
 
-def mean_defined(values):
+def mean_defined(values: np.ndarray) -> float:
     """Mean over what is not NaN; NaN when there is nothing."""
     values = np.asarray(values, dtype=float)
     defined = values[~np.isnan(values)]

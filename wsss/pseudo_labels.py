@@ -1,73 +1,73 @@
 """Pseudo labels: fusing CAMs and saliency (paper, section 3.1; released step/gen_pgt.py)."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
+from wsss.configuration.sections import Crf, PseudoLabels
 from wsss.crf import refine_saliency
+from wsss.metrics import IGNORE
 
-IGNORE = 255
 
-
-def fuse(cams, saliency, labels, cam_threshold=0.2, saliency_threshold=0.06):
+def fuse(
+    cams: np.ndarray,
+    keys: Sequence[int],
+    saliency: np.ndarray,
+    cam_threshold: float,
+    saliency_threshold: float,
+) -> np.ndarray:
     """Segmentation pseudo label of an image.
 
-    A pixel where the largest CAM of a labelled class exceeds `cam_threshold` is an object pixel;
-    one where the saliency exceeds `saliency_threshold` is salient. Both: the class of the largest
-    CAM (ties to the lower id); neither: background 0; exactly one: 255, ignored in training.
-    Comparisons are strict and in float32.
+    A pixel where the largest CAM exceeds `cam_threshold` is an object pixel; one where the saliency
+    exceeds `saliency_threshold` is salient. Both: the class of the largest CAM (ties to the lower
+    id); neither: background 0; exactly one: 255, ignored in training. Comparisons are strict and
+    in float32.
 
     Args:
-        cams: (C, H, W), CAMs of all classes or of any choice of them.
+        cams: (K, H, W), CAMs of the classes that the image holds.
+        keys: their K ids 0..C-1, ascending.
         saliency: (H, W) in [0, 1].
-        labels: (C,), not 0 where the image holds the class; the CAMs of others do not count.
 
     Returns:
-        uint8 (H, W) with 0, 255 and 1..C, class c of `cams` being c + 1.
+        uint8 (H, W): 0, 255, and key + 1 for a class.
 
     Raises:
         ValueError: shapes that do not belong together.
     """
     cams, saliency = np.asarray(cams, np.float32), np.asarray(saliency, np.float32)
-    if cams.shape != (len(labels), *saliency.shape):
+    if cams.shape != (len(keys), *saliency.shape):
         raise ValueError(
-            f"CAMs of {cams.shape} do not fit {len(labels)} labels and saliency of {saliency.shape}"
+            f"CAMs of {cams.shape} do not fit {len(keys)} labels and saliency of {saliency.shape}"
         )
     salient = saliency > np.float32(saliency_threshold)
     label = np.where(salient, IGNORE, 0).astype(np.uint8)
-    present = np.flatnonzero(labels)
-    if len(present) == 0:
+    if len(keys) == 0:
         return label
-    cams = cams[present]
     is_object = cams.max(axis=0) > np.float32(cam_threshold)
-    winner = (present + 1).astype(np.uint8)[cams.argmax(axis=0)]
+    winner = (np.asarray(keys) + 1).astype(np.uint8)[cams.argmax(axis=0)]
     label[is_object & salient] = winner[is_object & salient]
     label[is_object & ~salient] = IGNORE
     return label
 
 
-def fuse_present(cams, keys, saliency, cam_threshold, saliency_threshold):
-    """`fuse` for CAMs (K, H, W) of the classes `keys` alone (ids 0..C-1, ascending)."""
-    label = fuse(cams, saliency, np.ones(len(keys)), cam_threshold, saliency_threshold)
-    class_of = np.arange(256, dtype=np.uint8)  # 0 and 255 stay
-    class_of[1 : len(keys) + 1] = np.asarray(keys, np.uint8) + 1
-    return class_of[label]
-
-
-def updated_saliency(image, refined, off_the_shelf, crf_settings):
+def updated_saliency(
+    image: np.ndarray, refined: np.ndarray, off_the_shelf: np.ndarray, crf: Crf
+) -> np.ndarray:
     """Saliency pseudo label of stage s >= 1 (paper, equation 1).
 
     CRF_d of the mean of the refined prediction of the stage before and, at every stage, the
     original off-the-shelf map. All maps (H, W) in [0, 1]; returns float32 (H, W).
     """
-    return refine_saliency(image, (refined + off_the_shelf) / 2, **crf_settings)
+    return refine_saliency(image, (refined + off_the_shelf) / 2, crf)
 
 
-def quantise(saliency):
+def quantise(saliency: np.ndarray) -> np.ndarray:
     """[0, 1] -> uint8, value / 255 being the probability."""
     return np.rint(np.clip(saliency, 0.0, 1.0) * 255).astype(np.uint8)
 
 
-def upsample(maps, size):
+def upsample(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Bilinear up-sampling of (K, h, w) to (K, height, width), align_corners=False, float32."""
     height, width = size
     resized = [
@@ -77,7 +77,14 @@ def upsample(maps, size):
     return np.stack(resized) if resized else np.zeros((0, height, width), np.float32)
 
 
-def make_pseudo_labels(image, cams, keys, off_the_shelf, refined, settings):
+def make_pseudo_labels(
+    image: np.ndarray,
+    cams: np.ndarray,
+    keys: Sequence[int],
+    off_the_shelf: np.ndarray,
+    refined: np.ndarray | None,
+    settings: PseudoLabels,
+) -> tuple[np.ndarray, np.ndarray]:
     """Both pseudo labels of an image.
 
     Args:
@@ -87,7 +94,7 @@ def make_pseudo_labels(image, cams, keys, off_the_shelf, refined, settings):
         off_the_shelf: uint8 (H, W).
         refined: (h, w) float in [0, 1], refined saliency of the stage before; None at stage 0,
             where the off-the-shelf map is the saliency pseudo label as it is.
-        settings: cam_threshold, saliency_threshold, background, saliency_crf.
+        settings: thresholds, background, saliency_crf.
 
     Returns:
         saliency uint8 (H, W), segmentation uint8 (H, W).
@@ -97,13 +104,13 @@ def make_pseudo_labels(image, cams, keys, off_the_shelf, refined, settings):
     saliency = original
     if refined is not None:
         refined = upsample(refined[None], size)[0]
-        saliency = updated_saliency(image, refined, original, settings["saliency_crf"])
-    background = saliency if settings["background"] == "updated" else original
-    segmentation = fuse_present(
+        saliency = updated_saliency(image, refined, original, settings.saliency_crf)
+    background = saliency if settings.background == "updated" else original
+    segmentation = fuse(
         upsample(cams, size),
         keys,
         background,
-        settings["cam_threshold"],
-        settings["saliency_threshold"],
+        settings.cam_threshold,
+        settings.saliency_threshold,
     )
     return quantise(saliency), segmentation

@@ -1,7 +1,7 @@
 """Class-agnostic saliency from off-the-shelf sources, by name.
 
 A source is a class with `files(settings)`, which names the files that its maps depend on,
-`__init__(settings, root)`, `check(records)`, which refuses what cannot be had before anything is
+`__init__(settings)`, `check(records)`, which refuses what cannot be had before anything is
 computed, and `predict(record, image)`. A further source is added in these places and no others:
 
 - here: the class, and its entry in `SOURCES`;
@@ -10,12 +10,14 @@ computed, and `predict(record, image)`. A further source is added in these place
 """
 
 import struct
-from pathlib import Path
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from PIL import Image
 
+from wsss.configuration import sections
+from wsss.datasets.index import ImageRecord
 from wsss.errors import InputError, listed
 from wsss.files import expanded_path
 from wsss.files_per_image import FilesPerImage
@@ -32,16 +34,13 @@ class U2Netp:
     """U^2-Netp (Qin et al., Pattern Recognition 2020), run from its ONNX file by OpenCV."""
 
     @staticmethod
-    def files(settings):
+    def files(settings: sections.U2netp) -> list[str]:
         """The ONNX file."""
         return [str(_weights(settings))]
 
-    def __init__(self, settings, root):
-        """`settings["weights"]` is the ONNX file, relative to `root` unless absolute.
-
-        Raises InputError if the file is absent or is no network that OpenCV can read.
-        """
-        path = Path(root) / _weights(settings)
+    def __init__(self, settings: sections.U2netp):
+        """Raises InputError if the file is absent or is no network that OpenCV can read."""
+        path = _weights(settings)
         if not path.is_file():
             raise InputError(f"saliency.u2netp.weights: {path} does not exist: run `make setup`")
         try:
@@ -54,10 +53,10 @@ class U2Netp:
         # Seven outputs, the fused map first, then the side outputs.
         self.output = self.network.getUnconnectedOutLayersNames()[0]
 
-    def check(self, records):
+    def check(self, records: Sequence[ImageRecord]) -> None:
         """Nothing to look for: the maps are computed."""
 
-    def predict(self, record, image):
+    def predict(self, record: ImageRecord, image: np.ndarray) -> np.ndarray:
         """Saliency of an RGB image uint8 (H, W, 3) as uint8 (H, W), stretched to 0..255.
 
         The processing is that of the rembg project: 320x320, values over the image's maximum,
@@ -79,19 +78,15 @@ class ReadyMaps:
     """Maps that some other tool made: a folder of 8-bit grey PNGs, named by a pattern."""
 
     @staticmethod
-    def files(settings):
+    def files(settings: sections.Maps) -> list[str]:
         """None: there may be thousands, and the artifact made of them holds their very values."""
         return []
 
-    def __init__(self, settings, root):
-        """`settings["folder"]` is relative to `root` unless absolute. Raises InputError.
+    def __init__(self, settings: sections.Maps):
+        """Raises InputError if there is no such folder."""
+        self.maps = FilesPerImage.of_settings(settings, "saliency maps", "saliency.maps")
 
-        `settings["pattern"]` is the path of a map below that folder, `{image_id}.png` if absent.
-        """
-        settings = {"pattern": "{image_id}.png"} | settings
-        self.maps = FilesPerImage.of_settings(settings, "saliency maps", "saliency.maps", root)
-
-    def check(self, records):
+    def check(self, records: Sequence[ImageRecord]) -> None:
         """Look at all files' headers; InputError lists the first few that cannot be used."""
         self.maps.check(records)
         complaints = [text for record in records if (text := self._complaint(record))]
@@ -101,7 +96,7 @@ class ReadyMaps:
                 " 8-bit grey PNGs of the size of their images"
             )
 
-    def predict(self, record, image):
+    def predict(self, record: ImageRecord, image: np.ndarray | None) -> np.ndarray:
         """The ready map of `record` as uint8 (H, W); InputError as `check`, or if damaged."""
         self.check([record])
         return read_mask(self.maps.path(record))
@@ -122,40 +117,23 @@ class ReadyMaps:
 
 
 def _weights(settings):
-    return expanded_path(settings["weights"], "saliency.u2netp.weights")
+    return expanded_path(settings.weights, "saliency.u2netp.weights")
 
 
 SOURCES = {"u2netp": U2Netp, "maps": ReadyMaps}
 
 
-def create_source(settings, root, threads=None):
-    """Build the source that `settings["source"]` names from the section of that name.
-
-    Relative paths in the settings start at `root`. `threads` limits OpenCV in this process,
-    None leaves it as it is. Raises InputError for an unknown source and what the source refuses.
-    """
-    source, own_settings = _chosen(settings)
-    if threads is not None:
-        cv2.setNumThreads(threads)
-    return source(own_settings, root)
+def create_source(settings: sections.Saliency) -> U2Netp | ReadyMaps:
+    """The source that is chosen. Raises InputError for what it refuses."""
+    return SOURCES[settings.source](getattr(settings, settings.source))
 
 
-def source_files(settings):
+def source_files(settings: sections.Saliency) -> list[str]:
     """Files that the chosen source's maps depend on, as its settings name them.
 
-    Nothing is opened: the workflow asks before there is a job. Raises InputError for an unknown
-    source.
+    Nothing is opened: the workflow asks before there is a job.
     """
-    source, own_settings = _chosen(settings)
-    return source.files(own_settings)
-
-
-def _chosen(settings):
-    """The class that `settings["source"]` names, and the section of that name."""
-    name = settings["source"]
-    if name not in SOURCES:
-        raise InputError(f"saliency.source is {name!r}: choose one of {', '.join(SOURCES)}")
-    return SOURCES[name], settings.get(name) or {}
+    return SOURCES[settings.source].files(getattr(settings, settings.source))
 
 
 def _stretched(response):
