@@ -6,12 +6,11 @@ import torch
 
 from gpu_check.answers import Answer
 from gpu_check.material import Material
-from model.affinity import apply_affinity
 from model.auxsegnet import AuxSegNet
 from model.backbones import BACKBONES
 from model.losses import stage_losses, weighted_sum
 from model.recipes import RECIPES
-from wsss.cam import normalise
+from wsss.cam import normalise, refine
 from wsss.devices import autocast
 
 # Largest difference over the largest value. Both sides compute in float32 and add in other orders,
@@ -94,7 +93,7 @@ def _blocks_against_whole(network: AuxSegNet, images: torch.Tensor) -> dict[str,
     """What large photographs take: refined maps and CAMs without a whole affinity."""
     with autocast(images.device, "fp32"):
         whole, blocks = network(images), network(images, affinity="blocks")
-    refined = [apply_affinity(output.affinity, normalise(whole.cams)) for output in (blocks, whole)]
+    refined = [refine(normalise(whole.cams), output.affinity) for output in (blocks, whole)]
     names = ("refined_saliency", "refined_segmentation")
     return {
         **{name: _difference(getattr(blocks, name), getattr(whole, name)) for name in names},

@@ -1,9 +1,10 @@
-"""CAMs: normalisation and their grid."""
+"""CAMs: normalisation, refinement and their grid."""
 
 import torch
 from torch.nn import functional as F
 
-from wsss.cam import normalise, resize
+from model.affinity import Attention, BlockAffinity, CrossTaskAttention, affinity_rows
+from wsss.cam import normalise, refine, resize
 
 
 def test_normalise_by_hand():
@@ -19,6 +20,28 @@ def test_normalise_takes_each_map_by_itself():
         for k in range(3):
             map_ = cams[b, k].relu()
             torch.testing.assert_close(normalise(cams)[b, k], map_ / (map_.max() + 1e-5))
+
+
+def test_refine_is_a_matrix_product_and_no_more():
+    torch.manual_seed(0)
+    cams, affinity = torch.rand(2, 3, 4, 5), 2 * torch.rand(2, 20, 20)
+    refined = refine(cams, affinity)
+    expected = torch.zeros(2, 3, 20)
+    for i in range(20):
+        for j in range(20):
+            expected[:, :, i] += affinity[:, i, j, None] * cams.flatten(2)[:, :, j]
+    torch.testing.assert_close(refined, expected.reshape(2, 3, 4, 5))
+    assert refined.max() > 1  # not normalised again
+
+
+def test_refine_takes_an_affinity_in_row_blocks():
+    torch.manual_seed(1)
+    sources = [Attention(6)(torch.randn(1, 6, 4, 5)) for _ in range(2)]
+    cross = CrossTaskAttention()
+    matrix = cross.merge(*(affinity_rows(*source) for source in sources)).detach()
+    cams = torch.rand(1, 3, 4, 5)
+    blocks = refine(cams, BlockAffinity(sources, cross, block_rows=7)).detach()
+    torch.testing.assert_close(blocks, refine(cams, matrix), rtol=1e-5, atol=0)
 
 
 def test_resize_leaves_a_map_of_that_size_alone():

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from model.affinity import apply_affinity
 from model.auxsegnet import AuxSegNet, AuxSegNetOutput
 from wsss.augmentation import resize_image, scaled_size
-from wsss.cam import normalise, resize
+from wsss.cam import normalise, refine, resize
 from wsss.devices import autocast
 from wsss.images import shrink
 
@@ -115,7 +114,7 @@ def refined_maps(
     for scale, flipped in views(scales, flip):
         output = viewer.run(image, scale, flipped)
         present = normalise(output.cams.float()[:, list(keys)])
-        cams.append(_unflip(apply_affinity(output.affinity, present), flipped).float())
+        cams.append(_unflip(refine(present, output.affinity), flipped).float())
         if output.saliency is not None:
             saliency.append(_unflip(saliency_probability(viewer.network, output), flipped))
     return _mean_of_views(cams), _mean_of_views(saliency)[0] if saliency else None
