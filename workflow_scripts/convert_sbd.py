@@ -12,7 +12,7 @@ from pathlib import Path
 
 from workflow_scripts.command import run
 from wsss.datasets.sbd import MaskMaker, sbd_files, voc_masks
-from wsss.errors import InputError
+from wsss.errors import InputError, listed
 from wsss.files import make_folder
 from wsss.parallel import map_images
 
@@ -31,12 +31,8 @@ def main(argv=None):
     work = MaskMaker(args.voc, own, sbd, out)
     complaints = [text for text in map_images(work, todo, args.threads, "masks") if text]
     if complaints:
-        more = f" (and {len(complaints) - SHOWN} more)" if len(complaints) > SHOWN else ""
-        raise InputError(
-            f"{len(complaints)} of {len(ids)} masks not made: "
-            + "; ".join(complaints[:SHOWN])
-            + more
-        )
+        shown = listed(complaints, SHOWN, "; ")
+        raise InputError(f"{len(complaints)} of {len(ids)} masks not made: {shown}")
     there = len(ids) - len(todo)
     log.info(
         "%d masks in %s: %d of VOC, %d of SBD; %d were there already",

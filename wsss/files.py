@@ -1,11 +1,13 @@
 """Files that are either whole or not there."""
 
+import csv
 import errno
 import hashlib
 import io
 import os
 import re
 import socket
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -28,7 +30,7 @@ REMEDIES = {
 
 
 @contextmanager
-def atomic_path(path, durable=False):
+def atomic_path(path: str | Path, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path`; move it there on success, remove it on failure.
 
     The name keeps the suffix of `path`, since writers choose their format by it, and has that of
@@ -58,7 +60,15 @@ def atomic_path(path, durable=False):
                 temporary.unlink(missing_ok=True)
 
 
-def make_folder(folder, key=None):
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence]) -> None:
+    """Write a table as UTF-8, with a line of column names; raises what `atomic_path` does."""
+    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
+
+
+def make_folder(folder: str | Path, key: str | None = None) -> None:
     """Make a folder, and those around it, where they are not there.
 
     Raises:
@@ -127,7 +137,7 @@ class QuietFile(io.FileIO):
         self.raise_error()  # it is the cause of any other one
 
 
-def flush(path):
+def flush(path: str | Path) -> None:
     """Have a file, or the names in a folder, on disk, so that the power may go.
 
     Where a folder cannot be flushed, as on some network disks, that is all right.
@@ -159,7 +169,7 @@ def expanded_path(text: str, key: str) -> Path:
     return Path(expanded)
 
 
-def sha256_of(path):
+def sha256_of(path: str | Path) -> str:
     """SHA-256 of a file's content as a hexadecimal string."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

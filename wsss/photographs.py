@@ -51,8 +51,7 @@ def find_photographs(paths):
         refused += _clashes(image_id, same)
     photographs = {image_id: same[0] for image_id, same in named.items() if len(same) == 1}
     if not photographs:
-        more = f" (and {len(refused) - SHOWN} more)" if len(refused) > SHOWN else ""
-        raise InputError("; ".join(refusal.line for refusal in refused[:SHOWN]) + more)
+        raise InputError(listed([refusal.line for refusal in refused], SHOWN, "; "))
     return photographs, refused
 
 
