@@ -18,6 +18,8 @@ from model.backbones import create_backbone
 from workflow_scripts import check_run as command
 from workflow_scripts.command import run
 from wsss import check, disk
+from wsss.configuration.resolve import merge, plain, resolve
+from wsss.configuration.sections import Dataset, Images, Saliency
 from wsss.datasets.index import DatasetIndex, ImageRecord
 from wsss.errors import InputError
 from wsss.palette import write_palette_png
@@ -45,28 +47,25 @@ def config(tmp_path):
     for image_id in "abc":
         Image.fromarray(np.zeros((24, 40), np.uint8)).save(maps / f"{image_id}.png")
     torch.save({"layer.weight": torch.zeros(3)}, tmp_path / "start.pth")
-    return {
-        "dataset": {"name": "small", "format": "folder", "root": str(tmp_path)},
-        "saliency": {"source": "maps", "maps": {"folder": str(maps)}},
-        "cam": {"source": "classifier", "files": {"folder": None}},
-        "pseudo_labels": {
-            "initial": "fusion",
-            "files": {"folder": None, "pattern": "{image_id}.png"},
-        },
-        "backbone": {
-            "name": "efficientnet_lite0",
-            "output_stride": 8,
-            "weights": str(tmp_path / "start.pth"),
-        },
-        "device": "cpu",
-        "stages": 2,
-        "seeds": [0],
-        "variants": {"auxsegnet": {}},
-        "images": {"long_side": None},
-        "keep": "all",
-        "prediction": {"splits": ["val"]},
-        "masks": {"export": False},
-    }
+    return resolve(
+        {
+            "dataset": {"name": "small", "format": "folder", "root": str(tmp_path)},
+            "recipe": "compact",
+            "stages": 2,
+            "saliency": {"source": "maps", "maps": {"folder": str(maps)}},
+            "backbone": {"output_stride": 8, "weights": str(tmp_path / "start.pth")},
+            "images": {"long_side": None},
+            "device": "cpu",
+        }
+    )
+
+
+def changed(config, **sections):
+    """The configuration with other values, as an overlay would have them."""
+    base = plain(config)
+    if "variants" in sections:
+        del base["variants"]
+    return resolve(merge(base, sections))
 
 
 def problems(findings):
@@ -111,8 +110,7 @@ def test_a_spoilt_file_is_found_and_named(config, index, tmp_path, spoil, name, 
 
 
 def test_maps_of_a_collection_are_found_by_their_pattern(config, index, tmp_path):
-    settings = config["saliency"]["maps"]
-    settings["pattern"] = "DSS/{image_id}_sal.png"
+    config = changed(config, saliency={"maps": {"pattern": "DSS/{image_id}_sal.png"}})
     assert (
         "3 of 3 saliency maps are missing" in problems(check.check_run(config, index))["saliency"]
     )
@@ -122,21 +120,19 @@ def test_maps_of_a_collection_are_found_by_their_pattern(config, index, tmp_path
     assert problems(check.check_run(config, index)) == {}
     truncate(tmp_path / "maps/DSS/b_sal.png")
     assert "b_sal.png" in problems(check.check_run(config, index))["saliency"]
-    settings["pattern"] = "maps.png"
-    assert "saliency.maps.pattern" in problems(check.check_run(config, index))["saliency"]
 
 
 def test_weights_are_known_by_their_content(config, tmp_path):
     """MXNet's as any other: the paper's file is one."""
     path = write_params(tmp_path / "start.params", {"arg:a_weight": np.ones((4, 4), np.float32)})
-    config["backbone"]["weights"] = str(path)
-    (finding,) = check.check_weights(config["backbone"])
+    backbone = config.backbone.model_copy(update={"weights": str(path)})
+    finding = check.check_weights(backbone)
     assert finding.level == "ok" and "start.params" in finding.message
     truncate(path)
-    message = problems(check.check_weights(config["backbone"]))["weights"]
+    message = check.check_weights(backbone).message
     assert message.startswith(f"backbone.weights: {path}: truncated in array 0")
     path.write_text("<html>404</html>")
-    message = problems(check.check_weights(config["backbone"]))["weights"]
+    message = check.check_weights(backbone).message
     assert message.startswith(f"backbone.weights: {path}: not a readable") and "\n" not in message
 
 
@@ -149,13 +145,9 @@ def test_many_offenders_become_one_line(config, index, tmp_path):
 
 
 def test_missing_weights_of_the_saliency_network(config, index, tmp_path):
-    config["saliency"] = {"source": "u2netp", "u2netp": {"weights": str(tmp_path / "none.onnx")}}
-    assert "none.onnx" in problems(check.check_run(config, index, tmp_path))["saliency"]
-
-
-def test_unknown_source_of_saliency(config, index):
-    config["saliency"]["source"] = "guess"
-    assert "guess" in problems(check.check_saliency(config["saliency"], index.records))["saliency"]
+    saliency = {"source": "u2netp", "u2netp": {"weights": str(tmp_path / "none.onnx")}}
+    found = check.check_saliency(Saliency.model_validate(saliency), index.records)
+    assert "none.onnx" in problems(found)["saliency"]
 
 
 def given_cams(folder):
@@ -176,17 +168,17 @@ def given_labels(folder):
 
 
 def test_files_of_other_tools_are_read(config, index, tmp_path):
-    config["cam"] = given_cams(tmp_path / "cams")
-    config["variants"]["given"] = {"pseudo_labels": given_labels(tmp_path / "labels")}
+    given = {"auxsegnet": {}, "given": {"pseudo_labels": given_labels(tmp_path / "labels")}}
+    config = changed(config, cam=given_cams(tmp_path / "cams"), variants=given)
     messages = {f.subject: f.message for f in check.check_run(config, index, tmp_path)}
     assert (messages["CAMs"], messages["pseudo labels"]) == ("3 readable", "3 readable")
 
 
 def test_cams_are_read_as_the_run_reads_them(config, index, tmp_path):
-    config["cam"] = given_cams(tmp_path / "cams")
+    config = changed(config, cam=given_cams(tmp_path / "cams"))
     np.save(tmp_path / "cams/b.npy", {0: np.full((24, 40), 1e6, np.float32)})
     assert problems(check.check_run(config, index, tmp_path)) == {}
-    config["cam"]["files"]["normalise"] = "never"
+    config = changed(config, cam={"files": {"normalise": "never"}})
     message = problems(check.check_run(config, index, tmp_path))["CAMs"]
     assert "b.npy" in message and "cam.files.normalise" in message
 
@@ -204,8 +196,8 @@ def test_cams_are_read_as_the_run_reads_them(config, index, tmp_path):
     ],
 )
 def test_a_spoilt_file_of_another_tool_is_found(config, index, tmp_path, spoil, name, subject):
-    config["cam"] = given_cams(tmp_path / "cams")
-    config["variants"] = {"given": {"pseudo_labels": given_labels(tmp_path / "labels")}}
+    given = {"given": {"pseudo_labels": given_labels(tmp_path / "labels")}}
+    config = changed(config, cam=given_cams(tmp_path / "cams"), variants=given)
     spoil(tmp_path / name)
     found = problems(check.check_run(config, index, tmp_path))
     assert list(found) == [subject]
@@ -227,8 +219,7 @@ def test_a_spoilt_file_of_another_tool_is_found(config, index, tmp_path, spoil, 
 )
 def test_device(monkeypatch, name, gpu, level):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
-    (finding,) = check.check_device(name)
-    assert finding.level == level
+    assert check.check_device(name).level == level
 
 
 def test_no_masks_are_mentioned(index):
@@ -246,7 +237,7 @@ def test_full_disk_is_a_problem(config, index, tmp_path, monkeypatch):
 
 def test_needed_disk_follows_the_run(config, index):
     def total(**changes):
-        return sum(disk.disk_needed({**config, **changes}, index).values())
+        return sum(disk.disk_needed(changed(config, **changes), index).values())
 
     assert total(stages=4) > total() > total(stages=1)
     assert total(seeds=[0, 1]) > total()
@@ -258,11 +249,12 @@ def test_needed_disk_follows_the_run(config, index):
     assert total(**everywhere) > total() == total(prediction={"splits": ["val", "test"]})
     more = total(**everywhere) - total()
     assert total(**everywhere, stages=1) - total(stages=1) == pytest.approx(more, abs=5)
-    assert total(images={"long_side": 16}) < total()
     assert total(images={"long_side": 4000}) == total()
+    small = config.model_copy(update={"images": Images.model_construct(long_side=16)})
+    assert sum(disk.disk_needed(small, index).values()) < total()
     # Imported CAMs have the grid of stride 8, whatever the network's.
-    backbone = config["backbone"] | {"output_stride": 16}
-    files = {"source": "files", "files": {}}
+    backbone = {"output_stride": 16}
+    files = {"source": "files", "files": {"folder": "cams"}}
     assert total(cam=files) == total() and total(cam=files, backbone=backbone) > total(
         backbone=backbone
     )
@@ -280,7 +272,8 @@ def test_needed_disk_by_hand(config, index):
     assert needed["predictions"] == int((2 * labels + grid) * spare)
     assert needed["refined saliency"] == int(2 * 3 * cells * 2 * disk.PACKED_FEATURES * spare)
     assert needed["ground truth"] == 0
-    painting = disk.disk_needed({**config, "dataset": {"format": "coco"}}, index)
+    coco = config.model_copy(update={"dataset": Dataset(name="small", format="coco")})
+    painting = disk.disk_needed(coco, index)
     assert painting["ground truth"] == int(4 * pixels * disk.PACKED_LABELS * spare)
     network = create_backbone("efficientnet_lite0")
     weights = sum(4 * tensor.numel() for tensor in network.state_dict().values())
@@ -298,10 +291,9 @@ def overlay(config, index, tmp_path):
         "image_id,labels\n" + "".join(f"{i},cat\n" for i in "abcd")
     )
     (tmp_path / "val.txt").write_text("d\n")
-    dataset = {**config["dataset"], "folder": {"masks": "masks", "val_list": "val.txt"}}
-    sections = {"saliency": config["saliency"], "backbone": config["backbone"], "device": "cpu"}
+    lists = {"masks": "masks", "val_list": "val.txt"}
     path = tmp_path / "overlay.yaml"
-    path.write_text(json.dumps({"dataset": dataset, "recipe": "compact", **sections}))
+    path.write_text(json.dumps(plain(changed(config, dataset={"folder": lists}))))
     return ["--configfile", str(path), "--results", str(tmp_path / "results")]
 
 

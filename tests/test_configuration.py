@@ -133,7 +133,6 @@ def test_choices_are_what_the_code_offers():
     from model.auxsegnet import AFFINITIES, ATTENTION_STARTS, BRANCHES
     from model.backbones import BACKBONES
     from model.recipes import RECIPES
-    from wsss.datasets.formats import FORMATS
     from wsss.saliency import SOURCES
 
     assert choices("network.branches") == set(BRANCHES) - {"cls"}
@@ -141,7 +140,6 @@ def test_choices_are_what_the_code_offers():
     assert choices("network.attention_start") == set(ATTENTION_STARTS)
     assert choices("network.recipe") == set(RECIPES)
     assert choices("backbone.name") == set(BACKBONES)
-    assert choices("dataset.format") == set(FORMATS)
     assert choices("saliency.source") == set(SOURCES)
 
 

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsss.configuration.resolve import load, plain
+from wsss.configuration.resolve import load
+from wsss.configuration.sections import UnnamedDataset
 from wsss.datasets.formats import build_index, listed_files, with_test_images, without_test_images
 from wsss.datasets.index import (
     DatasetIndex,
@@ -268,7 +269,6 @@ def voc(tmp_path):
     }
     lists = {key: f"ImageSets/Segmentation/{name}.txt" for key, name in names.items()}
     return {
-        "name": "small",
         "format": "voc",
         "root": str(tmp_path),
         "classes": None,
@@ -281,8 +281,17 @@ def voc(tmp_path):
     }
 
 
+def section(settings):
+    """The section `dataset` of nested dicts."""
+    return UnnamedDataset.model_validate_json(json.dumps(settings))
+
+
+def learnt_index(settings):
+    return build_index(section(settings))
+
+
 def whole_index(settings):
-    return with_test_images(build_index(settings), settings)
+    return with_test_images(learnt_index(settings), section(settings))
 
 
 def splits_of(index):
@@ -291,7 +300,7 @@ def splits_of(index):
 
 def test_voc_with_all_classes(voc, tmp_path):
     index = whole_index(voc)
-    assert build_index(voc).records == index.records[:5]
+    assert learnt_index(voc).records == index.records[:5]
     assert index.root == tmp_path
     assert index.classes == CLASSES
     assert index.mask_values == tuple(range(1, 21))
@@ -313,7 +322,7 @@ def test_voc_with_all_classes(voc, tmp_path):
 
 def test_voc_without_scored_list_scores_every_train_mask(voc):
     voc["voc"]["scored_list"] = None
-    index = build_index(voc)
+    index = learnt_index(voc)
     assert {r.image_id for r in index.records if r.scored} == {"a", "b", "d", "e"}
 
 
@@ -337,7 +346,7 @@ def test_voc_with_some_classes(voc):
 
 
 def test_voc_labels_from_numpy_and_annotations_agree_with_the_csv(voc, tmp_path):
-    from_csv = build_index(voc)
+    from_csv = learnt_index(voc)
     present = {"a": "cat", "b": "dog person", "c": "dog", "d": "cat", "e": "bird"}
     vectors = {
         image_id: np.array([name in names.split() for name in CLASSES], np.float32)
@@ -351,7 +360,7 @@ def test_voc_labels_from_numpy_and_annotations_agree_with_the_csv(voc, tmp_path)
         path.write_text(f"<annotation>{objects}</annotation>")
     for source in ("cls_labels.npy", "annotations"):
         voc["voc"]["labels"] = source
-        assert build_index(voc) == from_csv
+        assert learnt_index(voc) == from_csv
 
 
 def test_lists_as_ids_or_paths(tmp_path):
@@ -377,7 +386,8 @@ def test_a_list_of_another_length_is_refused(voc, tmp_path):
     voc["voc"]["counts"] = {"train": 3, "val": 2, "test": 1}
     assert len(whole_index(voc).records) == 6
     voc["voc"]["counts"] = {"train": 3, "val": None, "test": 1456}
-    assert len(build_index(without_test_images(voc)).records) == len(build_index(voc).records) == 5
+    assert build_index(without_test_images(section(voc))) == learnt_index(voc)
+    assert len(learnt_index(voc).records) == 5
     with pytest.raises(InputError) as caught:
         whole_index(voc)
     file = tmp_path / DEVKIT / "ImageSets/Segmentation/test.txt"
@@ -391,17 +401,17 @@ def test_a_list_of_another_length_is_refused(voc, tmp_path):
 
 def test_a_list_of_scored_images_of_another_length_is_refused(voc, tmp_path):
     voc["voc"]["counts"] = {"train": 3, "val": 2, "test": 1, "scored": 1}
-    assert len(build_index(without_test_images(voc)).records) == 5
+    assert len(build_index(without_test_images(section(voc))).records) == 5
     voc["voc"]["counts"]["scored"] = 1464
     file = tmp_path / DEVKIT / "ImageSets/Segmentation/train.txt"
     with pytest.raises(InputError) as caught:
-        build_index(without_test_images(voc))
+        build_index(without_test_images(section(voc)))
     assert str(caught.value) == (
         f"dataset.voc.scored_list: {file} names 1 images, but dataset.voc.counts.scored is 1464:"
         " name the right list, or set the count to null"
     )
     voc["voc"]["scored_list"] = None  # then nothing is counted
-    assert build_index(voc)
+    assert learnt_index(voc)
 
 
 @pytest.mark.parametrize(
@@ -412,13 +422,13 @@ def test_a_list_that_scores_no_training_image_is_refused(voc, tmp_path, text, fo
     file = tmp_path / DEVKIT / "ImageSets/Segmentation/train.txt"
     file.write_text(text)
     with pytest.raises(InputError) as caught:
-        build_index(voc)
+        learnt_index(voc)
     assert str(caught.value) == (
         f"dataset.voc.scored_list: {file} names {found}: name a list of training images, or set"
         " null to score all that have a mask"
     )
     file.write_text("b\nd\n")  # some will do, as where only a part is trained on
-    assert {r.image_id for r in build_index(voc).records if r.scored} == {"b", "d", "e"}
+    assert {r.image_id for r in learnt_index(voc).records if r.scored} == {"b", "d", "e"}
 
 
 def test_an_image_to_predict_that_is_trained_on_is_refused(voc, tmp_path):
@@ -446,11 +456,12 @@ def test_lists_and_labels_elsewhere(voc, tmp_path, monkeypatch):
     index = whole_index(voc)
     assert splits_of(index) == splits_of(expected)
     assert [r.labels for r in index.records] == [r.labels for r in expected.records]
-    assert {path.parent for path in listed_files(voc)} == {lists}
-    assert all(path.is_file() for path in listed_files(voc)) and len(listed_files(voc)) == 4
+    files = listed_files(section(voc))
+    assert {path.parent for path in files} == {lists}
+    assert all(path.is_file() for path in files) and len(files) == 4
     monkeypatch.delenv("LISTS")
     with pytest.raises(InputError, match=r"dataset\.voc\.train_list: the .* LISTS is not"):
-        build_index(voc)
+        learnt_index(voc)
 
 
 def change_file(voc, path, text):
@@ -492,14 +503,13 @@ def change_file(voc, path, text):
 def test_faults_in_a_voc_tree_are_refused_by_name(voc, path, content, complaint):
     change_file(voc, path, content)
     with pytest.raises(InputError, match=complaint) as caught:
-        build_index(voc)
+        learnt_index(voc)
     assert "\n" not in str(caught.value)
 
 
 def test_faults_in_voc_settings_name_the_key(voc, tmp_path):
     for changes, complaint in [
         ({"classes": ["yeti"]}, r"dataset\.classes.*yeti"),
-        ({"format": "ade"}, r"dataset\.format.*voc"),
         ({"root": str(tmp_path / "gone")}, r"dataset\.root"),
         ({"voc": {**voc["voc"], "labels": "labels.txt"}}, r"dataset\.voc\.labels"),
         ({"voc": {**voc["voc"], "labels": "none.npy"}}, r"dataset\.voc\.labels.*annotations"),
@@ -507,20 +517,20 @@ def test_faults_in_voc_settings_name_the_key(voc, tmp_path):
         ({"classes": ["train"]}, "no training image"),
     ]:
         with pytest.raises(InputError, match=complaint):
-            build_index({**voc, **changes})
+            learnt_index({**voc, **changes})
 
 
 def test_many_faults_are_listed_in_one_line(voc, tmp_path):
     for image_id in "abcde":
         (tmp_path / DEVKIT / f"JPEGImages/{image_id}.jpg").unlink()
     with pytest.raises(InputError, match=r"a\.jpg .*b\.jpg .*c\.jpg .*\(and 2 more\)"):
-        build_index(voc)
+        learnt_index(voc)
 
 
 def test_a_class_without_training_image_is_mentioned(voc, caplog):
     voc["classes"] = ["cat", "sheep"]
     with caplog.at_level(logging.WARNING):
-        build_index(voc)
+        learnt_index(voc)
     assert "no training image holds sheep" in caplog.text
 
 
@@ -529,9 +539,9 @@ def test_sizes_are_those_of_the_upright_image(voc, tmp_path):
     exif[0x0112] = 6
     save_image(tmp_path / DEVKIT / "JPEGImages/a.jpg", exif=exif)
     with pytest.raises(InputError, match=r"a\.png is 20x12, its image \(turned upright\) 12x20"):
-        build_index(voc)
+        learnt_index(voc)
     save_mask(tmp_path / DEVKIT / "SegmentationClass/a.png", 8, width=12, height=20)
-    index = build_index(voc)
+    index = learnt_index(voc)
     assert (index.record("a").width, index.record("a").height) == (12, 20)
     assert index.read_image(index.record("a")).shape == (20, 12, 3)
 
@@ -539,12 +549,11 @@ def test_sizes_are_those_of_the_upright_image(voc, tmp_path):
 def test_tiny_images_are_refused_by_name(voc, tmp_path):
     save_image(tmp_path / DEVKIT / "JPEGImages/c.jpg", 1, 1)
     with pytest.raises(InputError, match=r"c\.jpg is 1x1"):
-        build_index(voc)
+        learnt_index(voc)
 
 
 def test_real_photographs(real_data):
     settings = {
-        "name": "animals",
         "format": "voc",
         "root": str(real_data / "voc2012-animals"),
         "classes": ["cat", "cow", "dog", "horse", "person", "sheep"],
@@ -558,13 +567,13 @@ def test_real_photographs(real_data):
             "masks": "SegmentationClass",
         },
     }
-    index = build_index(settings)
+    index = learnt_index(settings)
     assert (len(index.split("train")), len(index.split("val"))) == (640, 245)
     assert sum(r.scored for r in index.split("train")) == 436
     assert all(r.scored for r in index.split("val"))
     assert index.mask_values == (8, 10, 12, 13, 15, 17)
     settings["voc"]["labels"] = "../voc2012-lists/cls_labels.npy"
-    assert build_index(settings).digest == index.digest
+    assert learnt_index(settings).digest == index.digest
     # Masks and labels come from different sources: what is drawn must be labelled.
     for item in index.split("val")[::16]:
         drawn = set(np.unique(index.read_mask(item)).tolist()) - {0, 255}
@@ -610,8 +619,8 @@ def test_voc2012_with_the_lists_of_the_field(voc2012, tmp_path, monkeypatch):
     names = {"train_list": "train_aug_id.txt", "val_list": "val_id.txt", "test_list": "test.txt"}
     voc = {key: f"$LISTS/{name}" for key, name in (names | {"labels": "cls_labels.npy"}).items()}
     overlay.write_text(json.dumps({"dataset": {"voc": voc}}))
-    config = plain(load([CONFIG / "voc2012.yaml", overlay]))
-    index = whole_index(config["dataset"])
+    dataset = load([CONFIG / "voc2012.yaml", overlay]).dataset
+    index = with_test_images(build_index(dataset), dataset)
     assert {name: len(ids) for name, ids in splits_of(index).items()} == {
         "train": 10582,
         "val": 1449,
@@ -636,7 +645,6 @@ def photos(tmp_path):
         folder = {"images": "images", "labels": "labels.csv", "masks": None}
         classes = options.pop("classes", None)
         return {
-            "name": "own",
             "format": "folder",
             "root": str(tmp_path),
             "classes": classes,
@@ -660,16 +668,16 @@ def test_folder_with_a_column_per_class(photos, caplog):
 
 def test_folder_with_a_list_of_names(photos):
     csv = "image_id,labels\na,zebra\nb,zebra;ant\nc,bee\n"
-    index = build_index(photos(csv))
+    index = learnt_index(photos(csv))
     assert index.classes == ("ant", "bee", "zebra")
-    index = build_index(photos(csv, classes=["zebra", "ant"]))
+    index = learnt_index(photos(csv, classes=["zebra", "ant"]))
     assert index.classes == ("zebra", "ant") and index.mask_values == (1, 2)
     assert splits_of(index)["train"] == ["a", "b"]
 
 
 def test_folder_with_some_of_the_columns_keeps_the_mask_values(photos):
     csv = "image_id,ant,bee,zebra\na,0,0,1\nb,1,1,0\nc,0,1,0\n"
-    index = build_index(photos(csv, classes=["zebra", "ant"]))
+    index = learnt_index(photos(csv, classes=["zebra", "ant"]))
     assert (index.mask_values, index.other_values) == ((3, 1), (2,))
     assert splits_of(index)["train"] == ["a", "b"]
     assert index.record("b").labels == ("ant",)
@@ -679,7 +687,7 @@ def test_folder_with_masks(photos, tmp_path):
     save_mask(tmp_path / "masks/a.png", 0, 1, 2, 255)
     save_mask(tmp_path / "masks/c.png", 0)
     csv = "image_id,split,ant,bee\na,train,1,1\nb,train,1,0\nc,val,0,0\n"
-    index = build_index(photos(csv, masks="masks"))
+    index = learnt_index(photos(csv, masks="masks"))
     assert {r.image_id: (r.mask, r.scored) for r in index.records} == {
         "a": ("masks/a.png", True),
         "b": (None, False),
@@ -697,11 +705,11 @@ def test_a_wrong_folder_of_masks_is_refused(photos, tmp_path, masks, complaint):
     save_mask(tmp_path / "masks/a.png", 0, 1)
     save_mask(tmp_path / "other/x.png", 0, 1)
     csv = "image_id,ant\na,1\nb,1\n"
-    assert build_index(photos(csv, masks="masks")).record("a").mask
+    assert learnt_index(photos(csv, masks="masks")).record("a").mask
     with pytest.raises(
         InputError, match=rf"^dataset\.folder\.masks: {complaint}.*set null"
     ) as caught:
-        build_index(photos(csv, masks=masks))
+        learnt_index(photos(csv, masks=masks))
     assert "\n" not in str(caught.value)
 
 
@@ -710,11 +718,11 @@ def test_missing_files_of_a_folder_name_their_key(photos, tmp_path):
     with pytest.raises(
         InputError, match=r"^dataset\.folder\.test_list: .*no\.txt does not exist: "
     ):
-        build_index(photos(csv, test_list="no.txt"))
+        learnt_index(photos(csv, test_list="no.txt"))
     settings = photos(csv)
     (tmp_path / "labels.csv").unlink()
     with pytest.raises(InputError, match=r"^dataset\.folder\.labels: .*\.csv does not exist: "):
-        build_index(settings)
+        learnt_index(settings)
 
 
 def test_folder_with_lists_of_splits(photos, tmp_path):
@@ -734,7 +742,7 @@ def test_files_that_are_no_images_are_passed_over(photos, tmp_path):
     settings = photos("image_id,ant\na,1\n", names=("a.jpg",))
     (tmp_path / "images/notes.txt").write_text("x")
     (tmp_path / "images/.a.jpg").write_text("x")
-    assert [r.image_id for r in build_index(settings).records] == ["a"]
+    assert [r.image_id for r in learnt_index(settings).records] == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -753,21 +761,21 @@ def test_files_that_are_no_images_are_passed_over(photos, tmp_path):
 )
 def test_faults_in_a_folder_are_refused_by_name(photos, csv, names, complaint):
     with pytest.raises(InputError, match=complaint):
-        build_index(photos(csv, names=names))
+        learnt_index(photos(csv, names=names))
 
 
 def test_faults_in_folder_lists_are_refused_by_name(photos, tmp_path):
     (tmp_path / "val.txt").write_text("nobody\n")
     csv = "image_id,ant\na,1\nb,1\nc,1\n"
     with pytest.raises(InputError, match=r"val_list: nobody in val\.txt has no image"):
-        build_index(photos(csv, val_list="val.txt"))
+        learnt_index(photos(csv, val_list="val.txt"))
     (tmp_path / "val.txt").write_text("b\nb.PNG\n")
     with pytest.raises(InputError, match=r"b\.PNG in val\.txt is listed twice"):
-        build_index(photos(csv, val_list="val.txt"))
+        learnt_index(photos(csv, val_list="val.txt"))
     with pytest.raises(InputError, match="column split"):
-        build_index(photos("image_id,split,ant\na,val,1\n", val_list="val.txt"))
+        learnt_index(photos("image_id,split,ant\na,val,1\n", val_list="val.txt"))
     with pytest.raises(InputError, match=r"dataset\.classes: .*labels\.csv knows no yeti"):
-        build_index(photos(csv, classes=["yeti"]))
+        learnt_index(photos(csv, classes=["yeti"]))
 
 
 # --- command
@@ -783,7 +791,7 @@ def test_the_command_writes_both_files_or_one_line(voc, tmp_path):
     done = run_command("--settings", json.dumps(voc), "--data", str(folder))
     assert done.returncode == 0, done.stderr
     assert "3 train, 2 val" in done.stderr
-    assert read_dataset(folder) == build_index(voc)
+    assert read_dataset(folder) == learnt_index(voc)
     done = run_command(
         "--settings", json.dumps(voc), "--data", str(folder), name="index_test_images"
     )

@@ -10,6 +10,7 @@ from PIL import Image
 from workspace import ROOT, Workspace
 
 from wsss.artifacts import ArtifactReader
+from wsss.configuration.sections import Dataset
 from wsss.datasets.formats import build_index
 from wsss.errors import InputError
 
@@ -64,16 +65,15 @@ def test_one_image_more_shards_than_images_and_classes_without_any(tmp_path):
     [
         ([], None, "no .jpg"),
         (["", ""], None, "training images without any label"),
-        (["box", "box"], ["unicorn"], "no training image holds a class"),
+        (["box", "box"], ("unicorn",), "no training image holds a class"),
     ],
     ids=["no image", "no class in any image", "none of the chosen classes"],
 )
 def test_what_holds_nothing_to_learn_is_refused_at_the_index(tmp_path, labels, classes, message):
     folder = photographs(tmp_path / "photographs", labels)
-    files = {"images": "images", "labels": "labels.csv", "masks": None}
-    section = {"format": "folder", "root": str(folder), "classes": classes, "folder": files}
+    dataset = Dataset(name="photos", format="folder", root=str(folder), classes=classes)
     with pytest.raises(InputError, match=message) as error:
-        build_index(section)
+        build_index(dataset)
     assert "\n" not in str(error.value) and str(folder) in str(error.value)
 
 

@@ -12,6 +12,7 @@ from scipy.io import savemat
 from scipy.sparse import csc_matrix
 
 from workflow_scripts import convert_sbd
+from wsss.configuration.sections import Dataset, Voc
 from wsss.datasets.formats import build_index
 from wsss.datasets.sbd import read_segmentation
 from wsss.errors import InputError
@@ -90,20 +91,8 @@ def test_the_index_takes_them(trees):
     )
     (lists / "val.txt").write_text("d\n")
     (voc.parents[1] / "labels.csv").write_text("image_id,labels\na,cat\nb,cat\nc,cat\nd,cat\n")
-    settings = {
-        "format": "voc",
-        "root": str(voc.parents[1]),
-        "voc": {
-            "devkit": "VOCdevkit/VOC2012",
-            "train_list": "ImageSets/Segmentation/train_aug.txt",
-            "val_list": "ImageSets/Segmentation/val.txt",
-            "test_list": None,
-            "scored_list": None,
-            "labels": "labels.csv",
-            "masks": "SegmentationClassAug",
-        },
-    }
-    index = build_index(settings)
+    section = Voc(scored_list=None, labels="labels.csv", masks="SegmentationClassAug")
+    index = build_index(Dataset(name="a", format="voc", root=str(voc.parents[1]), voc=section))
     assert {r.image_id for r in index.records if r.scored} == set("abcd")
     record = index.record("c")
     assert record.mask == "VOCdevkit/VOC2012/SegmentationClassAug/c.png"

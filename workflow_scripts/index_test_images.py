@@ -7,6 +7,7 @@ import logging
 
 from workflow_scripts import arguments
 from workflow_scripts.command import run
+from wsss.configuration.sections import UnnamedDataset
 from wsss.datasets.formats import with_test_images
 from wsss.datasets.index import TEST, write_test_images
 
@@ -14,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 def main(argv=None):
-    args = arguments.command_parser(__doc__).parse_args(argv)
+    args = arguments.command_parser(__doc__, UnnamedDataset).parse_args(argv)
     index = with_test_images(arguments.dataset_index(args), args.settings)
     write_test_images(index, args.data)
     log.info("%d images to predict", len(index.split(TEST)))

@@ -2,18 +2,28 @@
 
 import os
 import shutil
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
+import numpy as np
+
 from wsss.cam_files import ImportedCams
-from wsss.configuration.resolve import merge
+from wsss.configuration.resolve import variant_config
+from wsss.configuration.sections import (
+    Backbone,
+    Cam,
+    Configuration,
+    LabelFiles,
+    Saliency,
+)
 from wsss.datasets.coco_masks import SECONDS_PER_MASK, unwritable
 from wsss.datasets.formats import paints_masks
-from wsss.datasets.index import SPLITS
+from wsss.datasets.index import SPLITS, DatasetIndex, ImageRecord
 from wsss.disk import disk_needed, readable_bytes
-from wsss.errors import InputError
+from wsss.errors import InputError, listed
 from wsss.files import expanded_path
 from wsss.files_per_image import label_files
 from wsss.progress import progress
@@ -30,47 +40,50 @@ class Finding:
     message: str
 
 
-def check_run(config, index, results="results"):
+def check_run(
+    config: Configuration, index: DatasetIndex, results: str | Path = "results"
+) -> list[Finding]:
     """Check everything that a run will read, the device and the free disk space.
 
     Args:
-        config: the merged configuration (sections dataset, saliency, cam, pseudo_labels, backbone,
-            device, stages, seeds, variants, images).
-        index: the DatasetIndex of the run.
+        config: the configuration of the run.
+        index: its images.
         results: the folder that the run will write to; it need not exist.
 
     Returns:
-        A list of `Finding`, those of level "problem" being what would stop the run.
+        What was found; a finding of level "problem" would stop the run.
     """
     return [
-        *check_images(index, paints_masks(config["dataset"])),
+        *check_images(index, paints_masks(config.dataset)),
         *check_besides_images(config, index, results),
     ]
 
 
-def check_besides_images(config, index, results="results"):
+def check_besides_images(
+    config: Configuration, index: DatasetIndex, results: str | Path = "results"
+) -> list[Finding]:
     """What `check_run` checks without the photographs: maps, weights, device and disk."""
     return [
-        *check_saliency(config["saliency"], index.split("train")),
-        *check_cam_files(config["cam"], index),
+        *check_saliency(config.saliency, index.split("train")),
+        *check_cam_files(config.cam, index),
         *check_label_files(config, index),
-        *check_weights(config["backbone"]),
-        *check_device(config["device"]),
-        *check_disk(disk_needed(config, index), results),
+        check_weights(config.backbone),
+        check_device(config.device),
+        check_disk(disk_needed(config, index), results),
     ]
 
 
-def check_without_index(config):
+def check_without_index(config: Configuration) -> list[Finding]:
     """What can be said although the data set cannot: saliency's source, weights and device."""
     return [
-        *check_saliency(config["saliency"], None),
-        *check_weights(config["backbone"]),
-        *check_device(config["device"]),
+        *check_saliency(config.saliency, None),
+        check_weights(config.backbone),
+        check_device(config.device),
         Finding("note", "disk", "not estimated without the data set"),
     ]
 
 
-def check_images(index, painted_by_run=False):
+def check_images(index: DatasetIndex, painted_by_run: bool = False) -> list[Finding]:
     """Decode every image and mask completely; masks that the run will paint need not be there."""
     there, absent = [], []
     for record in (record for record in index.records if record.mask is not None):
@@ -95,16 +108,16 @@ def _to_be_painted(root, records):
     return Finding("note", "masks", message)
 
 
-def check_saliency(settings, train):
+def check_saliency(saliency: Saliency, train: Sequence[ImageRecord] | None) -> list[Finding]:
     """Ask the configured source of saliency for its files; relative paths start here.
 
     `train` are the records of the training images; None where nobody knows them.
     """
     from wsss.saliency import create_source  # it brings OpenCV's networks along
 
-    name = settings["source"]
+    name = saliency.source
     try:
-        source = create_source(settings, Path())
+        source = create_source(saliency)
         source.check(train or ())
     except InputError as error:
         return [Finding("problem", "saliency", str(error))]
@@ -116,66 +129,62 @@ def check_saliency(settings, train):
     return [_all_readable("saliency", train, lambda record: source.predict(record, None))]
 
 
-def check_cam_files(settings, index):
+def check_cam_files(cam: Cam, index: DatasetIndex) -> list[Finding]:
     """Read the CAMs of another tool, where stage 0 begins with them; silent where it does not."""
-    if settings["source"] != "files":
+    if cam.source != "files":
         return []
     train = index.split("train")
     try:
-        cams = ImportedCams.of_settings(index, settings["files"])
+        cams = ImportedCams.of_settings(index, cam.files)
         cams.check(train)
     except InputError as error:
         return [Finding("problem", "CAMs", str(error))]
     return [_all_readable("CAMs", [record for record in train if record.labels], cams)]
 
 
-def check_label_files(config, index):
+def check_label_files(config: Configuration, index: DatasetIndex) -> list[Finding]:
     """Read the pseudo labels of another tool, for each variant that begins with some."""
-    sections = [
-        merge(config["pseudo_labels"], variant.get("pseudo_labels", {}))
-        for variant in config["variants"].values()
-    ]
-    chosen = [section["files"] for section in sections if section["initial"] == "files"]
-    different = [files for number, files in enumerate(chosen) if files not in chosen[:number]]
-    return [_label_files(files, index) for files in different]
+    sections = [variant_config(config, variant).pseudo_labels for variant in config.variants]
+    chosen = dict.fromkeys(section.files for section in sections if section.initial == "files")
+    return [_check_label_files(section, index) for section in chosen]
 
 
-def _label_files(settings, index):
+def _check_label_files(section: LabelFiles, index: DatasetIndex) -> Finding:
     train = index.split("train")
     try:
-        files = label_files(settings)
+        files = label_files(section)
         files.check(train)
     except InputError as error:
         return Finding("problem", "pseudo labels", str(error))
     return _all_readable("pseudo labels", train, lambda r: index.read_label_map(r, files.path(r)))
 
 
-def check_weights(backbone):
+def check_weights(backbone: Backbone) -> Finding:
     """Read the file of weights that classification training starts from."""
     from model.weights import read_state  # torch takes seconds to import
 
-    path = expanded_path(backbone["weights"], "backbone.weights")
+    path = expanded_path(backbone.weights, "backbone.weights")
     try:
         read_state(path)
     except ValueError as error:
-        return [Finding("problem", "weights", f"backbone.weights: {error}")]
-    return [Finding("ok", "weights", f"{path}, {readable_bytes(path.stat().st_size)}")]
+        return Finding("problem", "weights", f"backbone.weights: {error}")
+    return Finding("ok", "weights", f"{path}, {readable_bytes(path.stat().st_size)}")
 
 
-def check_device(name):
+def check_device(name: str) -> Finding:
     """Which device a job on this machine would use."""
     from wsss.devices import choose_device  # torch, as above
 
     try:
         device = choose_device(name)
     except InputError as error:
-        return [Finding("problem", "device", str(error))]
+        return Finding("problem", "device", str(error))
     fallback = name == "auto" and device.type == "cpu"
     note = "the CPU, as there is no GPU: expect hours" if fallback else device.type
-    return [Finding("note" if fallback else "ok", "device", note)]
+    return Finding("note" if fallback else "ok", "device", note)
 
 
-def check_disk(needed, results):
+def check_disk(needed: dict[str, int], results: str | Path) -> Finding:
     """Compare bytes by artifact kind with the free space where results will lie."""
     folder = existing_parent(Path(results).absolute())
     free, total = shutil.disk_usage(folder).free, sum(needed.values())
@@ -186,16 +195,18 @@ def check_disk(needed, results):
         f" {folder}"
     )
     if total > free:
-        return [Finding("problem", "disk", f"{message}: free some, or set keep: final")]
-    return [Finding("ok", "disk", message)]
+        return Finding("problem", "disk", f"{message}: free some, or set keep: final")
+    return Finding("ok", "disk", message)
 
 
-def existing_parent(path):
+def existing_parent(path: Path) -> Path:
     """The path itself or the innermost folder around it that is there."""
     return next(folder for folder in (path, *path.parents) if folder.exists())
 
 
-def _all_readable(subject, records, read):
+def _all_readable(
+    subject: str, records: Sequence[ImageRecord], read: Callable[[ImageRecord], np.ndarray]
+) -> Finding:
     """One finding on all files of a kind: how many there are, or the first few that fail."""
 
     def complaint(record):
@@ -211,12 +222,11 @@ def _all_readable(subject, records, read):
         results = progress(results, total=len(records), desc=f"reading {subject}")
         failures = [message for message in results if message]
     if failures:
-        more = f" (and {len(failures) - SHOWN} more)" if len(failures) > SHOWN else ""
-        return Finding("problem", subject, "; ".join(failures[:SHOWN]) + more)
+        return Finding("problem", subject, listed(failures, SHOWN, "; "))
     return Finding("ok", subject, f"{len(records)} readable")
 
 
-def _counts(index):
+def _counts(index: DatasetIndex) -> Iterator[Finding]:
     counts = ", ".join(f"{len(index.split(name))} {name}" for name in SPLITS)
     yield Finding("ok", "splits", f"{counts}; {len(index.classes)} classes")
     if not any(record.scored for record in index.records):

@@ -1,9 +1,12 @@
 """How much disk a run needs, before it runs."""
 
+from collections.abc import Callable, Sequence
 from math import ceil, prod
 
 from wsss.cam_files import GRID_STRIDE, strided_size
+from wsss.configuration.sections import Backbone, Configuration
 from wsss.datasets.formats import paints_masks
+from wsss.datasets.index import DatasetIndex, ImageRecord
 
 SPARE = 1.2  # the estimate of disk is meant to be too high rather than too low
 
@@ -17,7 +20,7 @@ PREDICTED_CLASSES = 4  # classes whose probability is above 0.01 somewhere in an
 HEADS = 1.2  # a network over its backbone
 
 
-def disk_needed(config, index):
+def disk_needed(config: Configuration, index: DatasetIndex) -> dict[str, int]:
     """Estimate the bytes that a run has on disk at most, by artifact kind.
 
     Per image: saliency, label maps and their PNGs at image resolution; CAMs and probabilities in
@@ -25,57 +28,56 @@ def disk_needed(config, index):
     `keep: final` the maps in between lie there for one stage of each run at a time. Ground truth
     that the run paints is counted, though it lies below the root of the data set.
     """
-    runs = len(config["seeds"]) * len(config["variants"])
-    trainings = len(config["seeds"]) * sum(
-        variant.get("stages", config["stages"]) for variant in config["variants"].values()
+    seeds = len(config.seeds)
+    runs = seeds * len(config.variants)
+    trainings = seeds * sum(
+        variant.get("stages", config.stages) for variant in config.variants.values()
     )
-    kept = runs if config["keep"] == "final" else trainings
+    kept = runs if config.keep == "final" else trainings
     train, val = index.split("train"), index.split("val")
     # Every stage is scored on val; of other splits only the last stage is asked.
-    others = [
-        r for name in config["prediction"]["splits"] if name != "val" for r in index.split(name)
-    ]
+    others = [r for name in config.prediction.splits if name != "val" for r in index.split(name)]
     pixels, cells = _pixels, _cell_counter(config)
     cam_cells = _cam_cells(train, cells)
-    imported = config["cam"]["source"] == "files"
+    imported = config.cam.source == "files"
     first_cells = _cam_cells(train, _imported_cells) if imported else cam_cells
     features, labels = 2 * PACKED_FEATURES, PACKED_LABELS
-    painted = [r for r in index.records if r.mask and paints_masks(config["dataset"])]
+    painted = [r for r in index.records if r.mask and paints_masks(config.dataset)]
 
     def predictions(records):
         return (
             pixels(records) * 2 * labels + sum(map(cells, records)) * PREDICTED_CLASSES * features
         )
 
-    checkpoint = checkpoint_bytes(config["backbone"])
+    checkpoint = checkpoint_bytes(config.backbone)
     needed = {
         "ground truth": pixels(painted) * labels,
         "saliency": pixels(train) * PACKED_SALIENCY,
-        "CAMs": (first_cells * len(config["seeds"]) + cam_cells * kept) * features,
+        "CAMs": (first_cells * seeds + cam_cells * kept) * features,
         "refined saliency": sum(map(cells, train)) * features * kept,
         "pseudo labels": pixels(train) * (PACKED_SALIENCY + labels) * trainings,
         "predictions": predictions(val) * kept + predictions(others) * runs,
         "label maps": (pixels(val) * trainings + pixels(others) * runs) * labels,
-        "masks": pixels(val + others) * (labels + OVERLAY_BYTES) * config["masks"]["export"],
-        "checkpoints": checkpoint * (len(config["seeds"]) + trainings),
+        "masks": pixels(val + others) * (labels + OVERLAY_BYTES) * config.masks.export,
+        "checkpoints": checkpoint * (seeds + trainings),
         # Weights and momentum of a job that is under way: two states, and one that is written.
         "resume states": checkpoint * 2 * 3,
     }
     return {kind: int(size * SPARE) for kind, size in needed.items()}
 
 
-def checkpoint_bytes(backbone):
+def checkpoint_bytes(backbone: Backbone) -> int:
     """Bytes of a checkpoint: float32 parameters and buffers of the backbone, and its heads."""
     import torch
 
     from model.backbones import create_backbone
 
     with torch.device("meta"):  # counts without memory
-        network = create_backbone(backbone["name"], backbone["output_stride"])
+        network = create_backbone(backbone.name, backbone.output_stride)
     return int(HEADS * 4 * sum(tensor.numel() for tensor in network.state_dict().values()))
 
 
-def _pixels(records):
+def _pixels(records: Sequence[ImageRecord]) -> int:
     return sum(record.width * record.height for record in records)
 
 
@@ -87,9 +89,9 @@ def _imported_cells(record):
     return prod(strided_size((record.height, record.width), GRID_STRIDE))
 
 
-def _cell_counter(config):
+def _cell_counter(config: Configuration) -> Callable[[ImageRecord], int]:
     """A function that counts the feature cells of a record."""
-    stride, long_side = config["backbone"]["output_stride"], config["images"]["long_side"]
+    stride, long_side = config.backbone.output_stride, config.images.long_side
 
     def cells(record):
         longest = max(record.width, record.height)
@@ -99,7 +101,7 @@ def _cell_counter(config):
     return cells
 
 
-def readable_bytes(size):
+def readable_bytes(size: float) -> str:
     """Bytes for people: 950 B, 12 kB, 3.4 GB."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:

@@ -165,6 +165,12 @@ class Dataset(Section):
     demo: Demo = Demo()
 
 
+class UnnamedDataset(Dataset):
+    """Section `dataset` as the commands that index it get it: whatever its name, it is the same."""
+
+    name: None = None
+
+
 class Images(Section):
     """photographs before the network sees them"""
 

@@ -6,12 +6,14 @@ included: a crowd of people shows people. It is how the 82,081 and 40,137 labell
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from wsss.datasets.coco_annotations import read_annotations
+from wsss.configuration.sections import Coco, Dataset
+from wsss.datasets.coco_annotations import Annotations, read_annotations
 from wsss.datasets.coco_masks import digest_of_annotations, folder_of_masks, make_masks
 from wsss.datasets.index import DatasetIndex, ImageRecord, check_id, measured, values_beside
 from wsss.datasets.labels import configured_file, read_lines
@@ -20,25 +22,25 @@ from wsss.images import EXTENSIONS
 
 log = logging.getLogger(__name__)
 
-SPLITS = ("train", "val")  # those with annotations
 
-
-def build(settings, root, processes=1, paint=True):
-    """Index the images to train and to validate on, as section `dataset` describes them.
+def build(dataset: Dataset, root: Path, processes: int, paint: bool) -> DatasetIndex:
+    """Index the images to train and to validate on, as `dataset` describes them.
 
     Masks are painted on `processes` processes, or found as an earlier run left them; without
     `paint` the index names them, whether or not they are there. Images come by ascending id, or in
     the order of a list. Training images without annotations are left out; validation images
     without annotations too with `unannotated: drop`, else they count as all background. With a
     subset of classes, so are images that hold none of them.
+
+    Raises:
+        InputError: the file or key that is wrong.
     """
-    options = settings["coco"]
-    _check_options(options)
-    work = partial(make_masks, processes=processes) if paint else None
+    _check_lists(dataset.coco)
+    make = partial(make_masks, processes=processes) if paint else None
     # One file after the other: both at once would take twice the memory.
     parts = [
-        _annotated(settings, root, file, splits, work)
-        for file, splits in _splits_by_file(options).items()
+        _annotated(dataset, root, file, splits, make)
+        for file, splits in _splits_by_file(dataset.coco).items()
     ]
     _check_categories(parts)
     index = parts[0].index
@@ -52,50 +54,52 @@ class _Part(NamedTuple):
     categories: dict[int, str]
 
 
-def _annotated(settings, root, file, splits, make):
+def _annotated(
+    dataset: Dataset, root: Path, file: str, splits: list[str], make: Callable | None
+) -> _Part:
     """The part of one annotation file, which is let go of at the end; `make` makes its masks."""
-    options = settings["coco"]
+    coco = dataset.coco
     remedy = "put it there, or name another"
     path = configured_file(root / file, f"dataset.coco.{splits[0]}_annotations", remedy)
     annotations = read_annotations(path)
-    classes, values = _chosen_classes(settings.get("classes"), annotations)
+    classes, values = _chosen_classes(dataset.classes, annotations)
     records = [
         record
         for split in splits
-        for record in _split_records(root, options, split, annotations, classes)
+        for record in _split_records(root, coco, split, annotations, classes)
     ]
     others = values_beside(values, len(annotations.categories))
     index = measured(DatasetIndex(root, classes, values, tuple(records), others))
     _check_sizes(index, annotations)
-    digest = digest_of_annotations(path, root / options["masks_folder"])
-    folder = folder_of_masks(options, path, digest)
+    digest = digest_of_annotations(path, root / coco.masks_folder)
+    folder = folder_of_masks(coco, path, digest)
     if make:
-        make(annotations, digest, root / folder, options["masks"])
+        make(annotations, digest, root / folder, coco.masks)
     masked = [replace(r, mask=str(folder / f"{r.image_id}.png")) for r in index.records]
     return _Part(replace(index, records=tuple(masked)), annotations.categories)
 
 
-def annotation_files(options):
-    """Annotation files below the root; `options` is `dataset.coco`."""
-    return list(_splits_by_file(options))
+def annotation_files(coco: Coco) -> list[str]:
+    """Annotation files, below the root of the data set; one, where both splits have the same."""
+    return list(_splits_by_file(coco))
 
 
-def _splits_by_file(options):
+def _splits_by_file(coco):
     """Splits by annotation file, which both may name: it is then read once."""
-    splits = {}
-    for split in SPLITS:
-        splits.setdefault(options[f"{split}_annotations"], []).append(split)
-    return splits
+    if coco.train_annotations == coco.val_annotations:
+        return {coco.train_annotations: ["train", "val"]}
+    return {coco.train_annotations: ["train"], coco.val_annotations: ["val"]}
 
 
-def _check_options(options):
-    if len(_splits_by_file(options)) < len(SPLITS):
-        for split in SPLITS:
-            if not options[f"{split}_list"]:
-                raise InputError(
-                    f"dataset.coco.{split}_list is not set, but train and val name the same"
-                    " annotations: name lists of their images"
-                )
+def _check_lists(coco):
+    if coco.train_annotations != coco.val_annotations:
+        return
+    for split, path in {"train": coco.train_list, "val": coco.val_list}.items():
+        if not path:
+            raise InputError(
+                f"dataset.coco.{split}_list is not set, but train and val name the same"
+                " annotations: name lists of their images"
+            )
 
 
 def _check_categories(parts):
@@ -114,18 +118,22 @@ def _chosen_classes(names, annotations):
     unknown = [name for name in names or () if name not in known]
     if unknown:
         raise InputError(f"dataset.classes: {annotations.path} has no category {listed(unknown)}")
-    chosen = tuple(names) if names else known
+    chosen = names or known
     return chosen, tuple(known.index(name) + 1 for name in chosen)
 
 
-def _split_records(root, options, split, annotations, classes):
+def _split_records(
+    root: Path, coco: Coco, split: str, annotations: Annotations, classes: tuple[str, ...]
+) -> list[ImageRecord]:
     """Records of a split, not yet measured and without masks."""
-    images = annotations.images
-    if options[f"{split}_list"]:
-        images = _listed_images(root, options[f"{split}_list"], split, annotations)
+    folder, path = {
+        "train": (coco.train_images, coco.train_list),
+        "val": (coco.val_images, coco.val_list),
+    }[split]
+    images = _listed_images(root, path, split, annotations) if path else annotations.images
     empty = sum(not annotations.names_in(image) for image in images)
     subset = len(classes) < len(annotations.categories)
-    keep = split == "val" and options["unannotated"] == "keep" and not subset
+    keep = split == "val" and coco.unannotated == "keep" and not subset
     if empty:
         told = "kept as all background" if keep else "left out"
         log.info("%s: %d images without annotations, %s", split, empty, told)
@@ -134,8 +142,8 @@ def _split_records(root, options, split, annotations, classes):
         present = annotations.names_in(image)
         labels = tuple(name for name in classes if name in present)
         if labels or (keep and not present):
-            path = str(PurePosixPath(options[f"{split}_images"]) / image.file_name)
-            records.append(ImageRecord(image.image_id, split, True, path, None, 0, 0, labels))
+            file = str(PurePosixPath(folder) / image.file_name)
+            records.append(ImageRecord(image.image_id, split, True, file, None, 0, 0, labels))
     return records
 
 
@@ -174,14 +182,18 @@ def _check_sizes(index, annotations):
         )
 
 
-def records_to_predict(settings, root):
-    """Records of the images that are only predicted: all of a folder, or those of a list."""
-    options = settings["coco"]
-    if not options["test_images"]:
-        if options["test_list"]:
+def records_to_predict(dataset: Dataset, root: Path) -> list[ImageRecord]:
+    """Records of the images that are only predicted: all of a folder, or those of a list.
+
+    Raises:
+        InputError: the file or key that is wrong.
+    """
+    coco = dataset.coco
+    if not coco.test_images:
+        if coco.test_list:
             raise InputError("dataset.coco.test_list: test_images is not set: name their folder")
         return []
-    folder = root / options["test_images"]
+    folder = root / coco.test_images
     if not folder.is_dir():
         raise InputError(f"dataset.coco.test_images: the folder {folder} does not exist")
     paths = [path for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS]
@@ -190,9 +202,9 @@ def records_to_predict(settings, root):
     if len(by_stem) < len(names):
         twice = sorted(set(names) - set(by_stem.values()))
         raise InputError(f"{folder}: another file has the id of {listed(twice)}: rename one")
-    if options["test_list"]:
-        by_stem = _listed_files(root / options["test_list"], folder, by_stem)
-    paths = {stem: str(PurePosixPath(options["test_images"]) / n) for stem, n in by_stem.items()}
+    if coco.test_list:
+        by_stem = _listed_files(root / coco.test_list, folder, by_stem)
+    paths = {stem: str(PurePosixPath(coco.test_images) / n) for stem, n in by_stem.items()}
     return [ImageRecord(i, "test", False, path, None, 0, 0, ()) for i, path in paths.items()]
 
 

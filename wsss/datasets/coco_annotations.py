@@ -48,22 +48,22 @@ class Annotations:
     of_image: dict[int, list[dict]] = field(repr=False)
 
     @cached_property
-    def values(self):
+    def values(self) -> dict[int, int]:
         """Mask value by category id: 1, 2, ... in ascending order, so that 1..90 become 1..80."""
         return {category: value for value, category in enumerate(self.categories, 1)}
 
-    def names_in(self, image):
+    def names_in(self, image: CocoImage) -> set[str]:
         """Categories of which an image has at least one annotation, crowds included."""
         present = {annotation["category_id"] for annotation in self.of_image.get(image.number, ())}
         return {self.categories[category] for category in present}
 
 
-def read_annotations(path):
+def read_annotations(path: Path) -> Annotations:
     """Read and check an annotation file; outlines are only checked when they are painted.
 
-    Raises InputError, naming the file and the entry, for what is not JSON, for missing keys,
-    values of the wrong kind, ids that stand twice, and annotations of an unknown image or
-    category.
+    Raises:
+        InputError: names the file and the entry, for what is not JSON, for missing keys, values of
+            the wrong kind, ids that stand twice, and annotations of an unknown image or category.
     """
     log.info("reading %s (%.0f MB)", path, path.stat().st_size / 1e6)
     content = _json_of(path)
@@ -77,7 +77,7 @@ def read_annotations(path):
     images = _images(content["images"], path)
     known = {image.number for image in images}
     of_image = _annotations(content["annotations"], path, known, categories)
-    return Annotations(Path(path), categories, images, of_image)
+    return Annotations(path, categories, images, of_image)
 
 
 def _json_of(path):

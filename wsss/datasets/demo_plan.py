@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wsss.configuration.sections import Demo
 from wsss.datasets.demo_material import (
     ASPHALT,
     CLASSES,
@@ -20,9 +21,7 @@ from wsss.datasets.demo_material import (
     WOOD,
     Surface,
 )
-from wsss.errors import InputError
 
-SPLITS = ("train", "val")
 OBJECT_COUNTS = (0.40, 0.42, 0.18)  # how often 1, 2, 3 objects
 AREAS = {1: (0.14, 0.38), 2: (0.09, 0.20), 3: (0.06, 0.12)}  # of the image, each object
 PLACES = {  # centres along the long and the short side
@@ -108,18 +107,11 @@ class Composition:
     seed: tuple[int, ...]
 
 
-def plan(demo):
-    """Compositions of both splits for a `demo` section, training images first."""
-    counts = {split: demo[f"{split}_images"] for split in SPLITS}
-    width, height = demo["size"]
-    if min(width, height) < 64 or min(counts.values()) < 1:
-        raise InputError("dataset.demo: sides below 64 pixels or a split without images")
+def plan(demo: Demo) -> list[Composition]:
+    """Compositions of both splits, training images first."""
     return [
-        composition
-        for number, split in enumerate(SPLITS)
-        for composition in _plan_split(
-            split, counts[split], (width, height), (demo["seed"], number)
-        )
+        *_plan_split("train", demo.train_images, demo.size, (demo.seed, 0)),
+        *_plan_split("val", demo.val_images, demo.size, (demo.seed, 1)),
     ]
 
 
