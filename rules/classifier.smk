@@ -13,9 +13,9 @@ rule train_classifier:
         "results/logs/{dataset}/classifier/seed{seed}.log",
     benchmark:
         "results/benchmarks/{dataset}/classifier/seed{seed}.tsv"
-    threads: CONFIG["resources"]["train"]["threads"]
+    threads: CONFIG.resources.train.threads
     resources:
-        **network_job("train"),
+        **network_job(CONFIG.resources.train),
     params:
         module="workflow_scripts.train_classifier",
         settings=classifier_settings(),
@@ -31,7 +31,7 @@ rule train_classifier:
         )
 
 
-if CONFIG["cam"]["source"] == "files":
+if CONFIG.cam.source == "files":
 
     rule import_cams:
         input:
@@ -43,14 +43,14 @@ if CONFIG["cam"]["source"] == "files":
             "results/logs/{dataset}/classifier/seed{seed}/cams/shard{shard}.log",
         benchmark:
             "results/benchmarks/{dataset}/classifier/seed{seed}/cams/shard{shard}.tsv"
-        threads: CONFIG["resources"]["infer"]["threads"]
+        threads: CONFIG.resources.infer.threads
         resources:
-            **cpu_job("infer"),
+            **cpu_job(CONFIG.resources.infer),
         params:
-            shards=CONFIG["shards"],
+            shards=CONFIG.shards,
             module="workflow_scripts.import_cams",
             # A function, or Snakemake would take {image_id} for a wildcard of its own.
-            settings=lambda wildcards: as_json(CONFIG["cam"]["files"]),
+            settings=lambda wildcards: as_json(CONFIG.cam.files),
         shell:
             command(
                 "--seed {wildcards.seed}",
@@ -74,13 +74,15 @@ else:
             "results/logs/{dataset}/classifier/seed{seed}/cams/shard{shard}.log",
         benchmark:
             "results/benchmarks/{dataset}/classifier/seed{seed}/cams/shard{shard}.tsv"
-        threads: CONFIG["resources"]["infer"]["threads"]
+        threads: CONFIG.resources.infer.threads
         resources:
-            **network_job("infer"),
+            **network_job(CONFIG.resources.infer),
         params:
-            shards=CONFIG["shards"],
+            shards=CONFIG.shards,
             module="workflow_scripts.extract_cams",
-            settings=view_settings("cam", without=["source", "files"], trained_by="classifier"),
+            settings=view_settings(
+                CONFIG.cam, CONFIG.classifier.precision, without=["source", "files"]
+            ),
         shell:
             command(
                 "--seed {wildcards.seed}",

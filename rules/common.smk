@@ -30,25 +30,24 @@ shell.prefix(
 try:
     for file in workflow.configfiles:
         read_yaml(file)  # Snakemake itself takes the last of two equal keys
-    _resolved = resolve(config)
-    CONFIG = plain(_resolved)
-    VARIANTS = {name: plain(variant_config(_resolved, name)) for name in CONFIG["variants"]}
+    CONFIG = resolve(config)
+    VARIANTS = {name: variant_config(CONFIG, name) for name in CONFIG.variants}
     # Parameters keep $NAME and ~, so that what has moved reruns nothing; files are asked for.
-    DATASET = CONFIG["dataset"]["name"]
-    ROOT = expanded_path(CONFIG["dataset"]["root"] or f"results/{DATASET}/data", "dataset.root")
-    WEIGHTS = expanded_path(CONFIG["backbone"]["weights"], "backbone.weights")
+    DATASET = CONFIG.dataset.name
+    ROOT = expanded_path(CONFIG.dataset.root or f"results/{DATASET}/data", "dataset.root")
+    WEIGHTS = expanded_path(CONFIG.backbone.weights, "backbone.weights")
 except InputError as error:
     sys.exit(f"error: configuration: {error}")  # a WorkflowError would come with a traceback
 
-SOURCE = CONFIG["saliency"]["source"]
-SEEDS = CONFIG["seeds"]
-SHARDS = range(CONFIG["shards"])
-SPLITS = CONFIG["prediction"]["splits"]
-SALIENCY_FILES = source_files(CONFIG["saliency"])
+SOURCE = CONFIG.saliency.source
+SEEDS = CONFIG.seeds
+SHARDS = range(CONFIG.shards)
+SPLITS = CONFIG.prediction.splits
+SALIENCY_FILES = source_files(CONFIG.saliency)
 
 
 # What is learnt from and scored on knows nothing of images that are only predicted.
-LEARNT = without_test_images(CONFIG["dataset"])
+LEARNT = without_test_images(CONFIG.dataset)
 TEST_IMAGES = "results/{dataset}/test_images.csv"
 
 # The data set of a command.
@@ -77,15 +76,20 @@ def command(*arguments):
     return f"python -m {{params.module}} {' '.join(arguments)} 2>&1 | {log}"
 
 
-def view_settings(name, variant=None, without=(), trained_by="stage"):
+def view_settings(section, precision, without=()):
     """A section as JSON for a job that runs a network on whole photographs."""
-    values = VARIANTS[variant] if variant else CONFIG
-    section = {key: value for key, value in values[name].items() if key not in without}
-    more = {
-        "long_side": CONFIG["images"]["long_side"],
-        "precision": values[trained_by]["precision"],
-    }
-    return as_json(section | more)
+    more = {"long_side": CONFIG.images.long_side, "precision": precision}
+    return as_json(section.model_dump(exclude=set(without)) | more)
+
+
+def refinement_settings(wildcards):
+    config = VARIANTS[wildcards.variant]
+    return view_settings(config.refinement, config.stage.precision)
+
+
+def prediction_settings(wildcards):
+    config = VARIANTS[wildcards.variant]
+    return view_settings(config.prediction, config.stage.precision, without=["crf", "splits"])
 
 
 def test_images(wildcards):
@@ -95,9 +99,7 @@ def test_images(wildcards):
 
 def dataset_settings(section):
     """Section `dataset` without its name, its folder and the other formats; as a function, too."""
-    return lambda _: as_json(
-        {key: section[key] for key in ("format", "classes", section["format"])}
-    )
+    return lambda _: as_json(section.model_dump(include={"format", "classes", section.format}))
 
 
 def digests_of_lists(section):
@@ -110,18 +112,18 @@ def pseudo_label_settings(wildcards):
 
     Stage 0 has no updated saliency, and nothing else counts where its labels are files.
     """
-    section = VARIANTS[wildcards.variant]["pseudo_labels"]
-    if wildcards.stage == "0":
-        section = section | {"background": "off_the_shelf"}
-        if imports_labels(wildcards.variant):
-            return as_json({key: section[key] for key in ("initial", "files", "background")})
-    unused = ("initial", "files", *(("saliency_crf",) if wildcards.stage == "0" else ()))
-    return as_json({key: value for key, value in section.items() if key not in unused})
+    section = VARIANTS[wildcards.variant].pseudo_labels
+    if wildcards.stage != "0":
+        return as_json(section.model_dump(exclude={"initial", "files"}))
+    section = section.model_copy(update={"background": "off_the_shelf"})
+    if imports_labels(wildcards.variant):
+        return as_json(section.model_dump(include={"initial", "files", "background"}))
+    return as_json(section.model_dump(exclude={"initial", "files", "saliency_crf"}))
 
 
 def imports_labels(variant):
     """Whether the segmentation labels of stage 0 are another tool's, and need no CAMs."""
-    return VARIANTS[variant]["pseudo_labels"]["initial"] == "files"
+    return VARIANTS[variant].pseudo_labels.initial == "files"
 
 
 def classifier_settings():
@@ -129,21 +131,22 @@ def classifier_settings():
 
     As a function, or Snakemake would take {braces} in a text for its wildcards.
     """
-    sections = {name: CONFIG[name] for name in ("backbone", "classifier", "images")}
-    return lambda _: as_json(sections | {"network": {"recipe": CONFIG["network"]["recipe"]}})
+    sections = CONFIG.model_dump(include={"backbone", "classifier", "images"})
+    return lambda _: as_json(sections | {"network": {"recipe": CONFIG.network.recipe}})
 
 
 def training_settings(wildcards):
     """What trains a stage; the learning rate of later stages does not count in stage 0."""
-    values = VARIANTS[wildcards.variant]
-    sections = {name: values[name] for name in ("backbone", "network", "stage", "images")}
+    config = VARIANTS[wildcards.variant]
+    sections = config.model_dump(include={"backbone", "network", "stage", "images"})
     if wildcards.stage == "0":
-        sections["stage"] = sections["stage"] | {"later_learning_rate": None}
+        sections["stage"]["later_learning_rate"] = None
     return as_json(sections)
 
 
 def as_json(value):
-    return json.dumps(value, sort_keys=True)
+    """A parameter: a section, or a dict of values."""
+    return json.dumps(value, sort_keys=True, default=plain)
 
 
 def code(module):
@@ -151,32 +154,31 @@ def code(module):
     return files_of_module(f"workflow_scripts.{module}")
 
 
-def cpu_job(kind):
+def cpu_job(job):
     """Resources of a job without a GPU: the second try gets twice the memory and time, and so on.
 
     Resources never rerun a job. So the folder of the data set is one: it may move.
     """
     return {
         "root": str(ROOT),
-        "mem_mb": growing(kind, "mem_mb"),
-        "runtime": growing(kind, "runtime"),
+        "mem_mb": growing(job.mem_mb, CONFIG.resources.most.mem_mb),
+        "runtime": growing(job.runtime, CONFIG.resources.most.runtime),
     }
 
 
-def growing(kind, name):
+def growing(wanted, most):
     """A resource that grows with the attempt, at most to what any job may ask for."""
-    wanted = CONFIG["resources"][kind][name]
-    most = max(wanted, CONFIG["resources"]["most"][name] or float("inf"))
+    most = max(wanted, most or float("inf"))
     return lambda wildcards, attempt: min(attempt * wanted, most)
 
 
-def network_job(kind):
+def network_job(job):
     """Resources of a job that runs the network; how it runs is no parameter of the method."""
-    return cpu_job(kind) | {
-        "gpu": 0 if CONFIG["device"] == "cpu" else CONFIG["resources"][kind]["gpu"],
-        "device": CONFIG["device"],
-        "workers": CONFIG["compute"]["workers"],
-        "channels_last": as_json(CONFIG["compute"]["channels_last"]),
+    return cpu_job(job) | {
+        "gpu": 0 if CONFIG.device == "cpu" else job.gpu,
+        "device": CONFIG.device,
+        "workers": CONFIG.compute.workers,
+        "channels_last": as_json(CONFIG.compute.channels_last),
     }
 
 
@@ -186,7 +188,7 @@ def intermediate(path):
     A reader that runs later has it made again, and with it all its readers run. CAMs must not have
     one beside make_pseudo_labels, or a new picture would train every stage again.
     """
-    return temp(path) if CONFIG["keep"] == "final" else path
+    return temp(path) if CONFIG.keep == "final" else path
 
 
 def all_shards(pattern, **wildcards):
@@ -218,7 +220,7 @@ def model_before(wildcards):
 
 
 def stages_of(variant):
-    return range(VARIANTS[variant]["stages"])
+    return range(VARIANTS[variant].stages)
 
 
 def stage_files(pattern, wildcards):
@@ -231,7 +233,7 @@ def stage_cams(wildcards):
 
     None are made for the picture alone, where stage 0 learns from the labels of another tool.
     """
-    if CONFIG["keep"] == "final":
+    if CONFIG.keep == "final":
         return []
     files = stage_files(
         "results/{dataset}/{variant}/seed{seed}/stage{stage}/cams/shard0.h5", wildcards
@@ -276,7 +278,7 @@ def pictures():
 
 
 def masks():
-    return [f"results/{DATASET}/masks/masks.csv"] if CONFIG["masks"]["export"] else []
+    return [f"results/{DATASET}/masks/masks.csv"] if CONFIG.masks.export else []
 
 
 def voc_submissions(_):
@@ -299,12 +301,12 @@ def submitted_labels(_):
 
 def refuse_voc_submission():
     """End with one line where VOC's server could not take what would be made."""
-    section = CONFIG["dataset"]
-    if section["format"] != "voc":
-        problem = f"dataset.format is {section['format']}, but VOC's server scores VOC only"
-    elif tuple(section["classes"] or VOC_CLASSES) != VOC_CLASSES:
+    dataset = CONFIG.dataset
+    if dataset.format != "voc":
+        problem = f"dataset.format is {dataset.format}, but VOC's server scores VOC only"
+    elif (dataset.classes or VOC_CLASSES) != VOC_CLASSES:
         problem = "dataset.classes must be VOC's 20 in their order for VOC's server; set null"
-    elif section["voc"]["test_list"] is None:
+    elif dataset.voc.test_list is None:
         problem = (
             "dataset.voc.test_list is null; name the list of the 1,456 test images, such as"
             " ImageSets/Segmentation/test.txt of VOC's test archive"
@@ -326,7 +328,7 @@ def everything_of_stage(stage):
         having = [variant for variant in VARIANTS if stage in stages_of(variant)]
         if not having:
             sys.exit(
-                f"error: stage{stage} is not configured: stages is {CONFIG['stages']}; "
+                f"error: stage{stage} is not configured: stages is {CONFIG.stages}; "
                 f"set stages: {stage + 1} for stages 0..{stage}"
             )
         return expand(

@@ -13,9 +13,9 @@ rule index_dataset:
         "results/logs/{dataset}/index_dataset.log",
     benchmark:
         "results/benchmarks/{dataset}/index_dataset.tsv"
-    threads: CONFIG["resources"]["index"]["threads"]
+    threads: CONFIG.resources.index.threads
     resources:
-        **cpu_job("index"),
+        **cpu_job(CONFIG.resources.index),
     params:
         module="workflow_scripts.index_dataset",
         settings=dataset_settings(LEARNT),
@@ -36,13 +36,13 @@ rule index_test_images:
         TEST_IMAGES,
     log:
         "results/logs/{dataset}/index_test_images.log",
-    threads: CONFIG["resources"]["small"]["threads"]
+    threads: CONFIG.resources.small.threads
     resources:
-        **cpu_job("small"),
+        **cpu_job(CONFIG.resources.small),
     params:
         module="workflow_scripts.index_test_images",
-        settings=dataset_settings(CONFIG["dataset"]),
-        lists=lambda _: digests_of_lists(CONFIG["dataset"]),
+        settings=dataset_settings(CONFIG.dataset),
+        lists=lambda _: digests_of_lists(CONFIG.dataset),
     shell:
         command(
             DATA,
@@ -61,14 +61,14 @@ rule predict_saliency:
         "results/logs/{dataset}/saliency/{source}/shard{shard}.log",
     benchmark:
         "results/benchmarks/{dataset}/saliency/{source}/shard{shard}.tsv"
-    threads: CONFIG["resources"]["infer"]["threads"]
+    threads: CONFIG.resources.infer.threads
     resources:
-        **cpu_job("infer"),
+        **cpu_job(CONFIG.resources.infer),
     params:
-        shards=CONFIG["shards"],
+        shards=CONFIG.shards,
         module="workflow_scripts.predict_saliency",
         # A function, or Snakemake would take the {image_id} of a pattern for a wildcard.
-        settings=lambda _: as_json({"source": SOURCE, SOURCE: CONFIG["saliency"][SOURCE]}),
+        settings=lambda _: as_json(CONFIG.saliency.model_dump(include={"source", SOURCE})),
     shell:
         command(
             "--threads {threads}",

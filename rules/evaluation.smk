@@ -12,12 +12,12 @@ rule evaluate_pseudo_labels:
         "results/{dataset}/{variant}/seed{seed}/stage{stage}/evaluation/pseudo_labels.csv",
     log:
         "results/logs/{dataset}/{variant}/seed{seed}/stage{stage}/evaluate_pseudo_labels.log",
-    threads: CONFIG["resources"]["small"]["threads"]
+    threads: CONFIG.resources.small.threads
     resources:
-        **cpu_job("small"),
+        **cpu_job(CONFIG.resources.small),
     params:
         module="workflow_scripts.evaluate_pseudo_labels",
-        settings=lambda wildcards: as_json(VARIANTS[wildcards.variant]["evaluation"]),
+        settings=lambda wildcards: as_json(VARIANTS[wildcards.variant].evaluation),
     shell:
         command(
             "--pseudo-labels {input.pseudo_labels}",
@@ -42,12 +42,12 @@ rule evaluate_segmentation:
         "results/{dataset}/{variant}/seed{seed}/stage{stage}/evaluation/segmentation.csv",
     log:
         "results/logs/{dataset}/{variant}/seed{seed}/stage{stage}/evaluate_segmentation.log",
-    threads: CONFIG["resources"]["small"]["threads"]
+    threads: CONFIG.resources.small.threads
     resources:
-        **cpu_job("small"),
+        **cpu_job(CONFIG.resources.small),
     params:
         module="workflow_scripts.evaluate_segmentation",
-        settings=lambda wildcards: as_json(VARIANTS[wildcards.variant]["evaluation"]),
+        settings=lambda wildcards: as_json(VARIANTS[wildcards.variant].evaluation),
     shell:
         command(
             "--predictions {input.predictions}",
@@ -74,9 +74,9 @@ rule summarise:
         "results/{dataset}/{variant}/summary.csv",
     log:
         "results/logs/{dataset}/{variant}/summarise.log",
-    threads: CONFIG["resources"]["small"]["threads"]
+    threads: CONFIG.resources.small.threads
     resources:
-        **cpu_job("small"),
+        **cpu_job(CONFIG.resources.small),
     params:
         module="workflow_scripts.summarise",
         stages=lambda wildcards: runs("{stage}", wildcards.variant),

@@ -12,9 +12,9 @@ rule draw_curves:
         "results/{dataset}/figures/{variant}_seed{seed}_curves.png",
     log:
         "results/logs/{dataset}/{variant}/draw_curves_seed{seed}.log",
-    threads: CONFIG["resources"]["small"]["threads"]
+    threads: CONFIG.resources.small.threads
     resources:
-        **cpu_job("small"),
+        **cpu_job(CONFIG.resources.small),
     params:
         module="workflow_scripts.draw_curves",
         stages=lambda wildcards, input: numbered(input.stages, "stage "),
@@ -46,9 +46,9 @@ rule draw_strip:
         "results/{dataset}/figures/{variant}_seed{seed}_strip.png",
     log:
         "results/logs/{dataset}/{variant}/draw_strip_seed{seed}.log",
-    threads: CONFIG["resources"]["small"]["threads"]
+    threads: CONFIG.resources.small.threads
     resources:
-        **cpu_job("small"),
+        **cpu_job(CONFIG.resources.small),
     params:
         module="workflow_scripts.draw_strip",
         cams=cams_argument,
@@ -85,12 +85,12 @@ rule export_masks:
         "results/{dataset}/masks/masks.csv",
     log:
         "results/logs/{dataset}/export_masks.log",
-    threads: CONFIG["resources"]["small"]["threads"]
+    threads: CONFIG.resources.small.threads
     resources:
-        **cpu_job("small"),
+        **cpu_job(CONFIG.resources.small),
     params:
         module="workflow_scripts.export_masks",
-        alpha=CONFIG["masks"]["alpha"],
+        alpha=CONFIG.masks.alpha,
     shell:
         command(
             "--labels {input.labels}",

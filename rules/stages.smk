@@ -14,11 +14,11 @@ rule make_pseudo_labels:
         "results/logs/{dataset}/{variant}/seed{seed}/stage{stage}/pseudo_labels/shard{shard}.log",
     benchmark:
         "results/benchmarks/{dataset}/{variant}/seed{seed}/stage{stage}/pseudo_labels/shard{shard}.tsv"
-    threads: CONFIG["resources"]["crf"]["threads"]
+    threads: CONFIG.resources.crf.threads
     resources:
-        **cpu_job("crf"),
+        **cpu_job(CONFIG.resources.crf),
     params:
-        shards=CONFIG["shards"],
+        shards=CONFIG.shards,
         module="workflow_scripts.make_pseudo_labels",
         settings=pseudo_label_settings,
         maps=map_arguments,
@@ -50,9 +50,9 @@ rule train_stage:
         "results/logs/{dataset}/{variant}/seed{seed}/stage{stage}/train.log",
     benchmark:
         "results/benchmarks/{dataset}/{variant}/seed{seed}/stage{stage}/train.tsv"
-    threads: CONFIG["resources"]["train"]["threads"]
+    threads: CONFIG.resources.train.threads
     resources:
-        **network_job("train"),
+        **network_job(CONFIG.resources.train),
     params:
         module="workflow_scripts.train_stage",
         settings=training_settings,
@@ -87,13 +87,13 @@ rule refine_cams:
         "results/benchmarks/{dataset}/{variant}/seed{seed}/stage{stage}/refine_cams/shard{shard}.tsv"
     wildcard_constraints:
         stage="[1-4]",
-    threads: CONFIG["resources"]["infer"]["threads"]
+    threads: CONFIG.resources.infer.threads
     resources:
-        **network_job("infer"),
+        **network_job(CONFIG.resources.infer),
     params:
-        shards=CONFIG["shards"],
+        shards=CONFIG.shards,
         module="workflow_scripts.refine_cams",
-        settings=lambda wildcards: view_settings("refinement", wildcards.variant),
+        settings=refinement_settings,
     shell:
         command(
             "--model {input.model}",
@@ -121,15 +121,13 @@ rule segment:
         "results/logs/{dataset}/{variant}/seed{seed}/stage{stage}/predictions/{split}/shard{shard}.log",
     benchmark:
         "results/benchmarks/{dataset}/{variant}/seed{seed}/stage{stage}/predictions/{split}/shard{shard}.tsv"
-    threads: CONFIG["resources"]["infer"]["threads"]
+    threads: CONFIG.resources.infer.threads
     resources:
-        **network_job("infer"),
+        **network_job(CONFIG.resources.infer),
     params:
-        shards=CONFIG["shards"],
+        shards=CONFIG.shards,
         module="workflow_scripts.segment",
-        settings=lambda wildcards: view_settings(
-            "prediction", wildcards.variant, without=["crf", "splits"]
-        ),
+        settings=prediction_settings,
     shell:
         command(
             "--split {wildcards.split}",
@@ -155,13 +153,13 @@ rule segment_crf:
         "results/logs/{dataset}/{variant}/seed{seed}/stage{stage}/predictions_crf/{split}/shard{shard}.log",
     benchmark:
         "results/benchmarks/{dataset}/{variant}/seed{seed}/stage{stage}/predictions_crf/{split}/shard{shard}.tsv"
-    threads: CONFIG["resources"]["crf"]["threads"]
+    threads: CONFIG.resources.crf.threads
     resources:
-        **cpu_job("crf"),
+        **cpu_job(CONFIG.resources.crf),
     params:
-        shards=CONFIG["shards"],
+        shards=CONFIG.shards,
         module="workflow_scripts.segment_crf",
-        settings=lambda wildcards: as_json(VARIANTS[wildcards.variant]["prediction"]["crf"]),
+        settings=lambda wildcards: as_json(VARIANTS[wildcards.variant].prediction.crf),
     shell:
         command(
             "--split {wildcards.split}",

@@ -11,9 +11,9 @@ rule make_voc_submission:
         "results/{dataset}/submission/{variant}_seed{seed}_stage{stage}.tar.gz",
     log:
         "results/logs/{dataset}/{variant}/seed{seed}/stage{stage}/voc_submission.log",
-    threads: CONFIG["resources"]["small"]["threads"]
+    threads: CONFIG.resources.small.threads
     resources:
-        **cpu_job("small"),
+        **cpu_job(CONFIG.resources.small),
     params:
         module="workflow_scripts.make_voc_submission",
     shell:
