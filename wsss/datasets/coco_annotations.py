@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from PIL import Image
-
 from wsss.datasets.index import IGNORE, check_id
 from wsss.errors import InputError
 
@@ -84,7 +82,7 @@ def _json_of(path):
     try:
         with open(path, encoding="utf-8") as file:
             return json.load(file)
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(
             f"annotation file {path} is not readable JSON ({error}): unpack it again"
         ) from error
@@ -114,8 +112,6 @@ def _images(entries, path):
         if number in images or stem in stems:
             raise InputError(f"{where}: its id or file name {name!r} stands twice: {AGAIN}")
         width, height = (_int_of(entry, key, where) for key in ("width", "height"))
-        if min(width, height) < 1 or width * height > Image.MAX_IMAGE_PIXELS:
-            raise InputError(f"{where} is {width}x{height} pixels: {AGAIN}")
         images[number] = CocoImage(stem, number, name, width, height)
         stems.add(stem)
     return tuple(images[number] for number in sorted(images))
@@ -152,14 +148,12 @@ def _check_shape(entry, where):
 
 def _entries(entries, kind, path):
     """Pairs of where an entry stands, for messages, and the entry."""
-    for position, entry in enumerate(entries):
-        if not isinstance(entry, dict):
-            raise InputError(f"{path}, {kind} number {position + 1} is no object: {AGAIN}")
-        yield f"{path}, {kind} {str(entry.get('id', f'number {position + 1}'))[:50]}", entry
+    for number, entry in enumerate(entries, 1):
+        yield f"{path}, {kind} {entry.get('id', f'number {number}')}", entry
 
 
 def _int_of(entry, key, where):
     value = entry.get(key)
     if type(value) is not int:
-        raise InputError(f"{where}: {key} is {str(value)[:50]!r}, not a whole number: {AGAIN}")
+        raise InputError(f"{where}: {key} is {value!r}, not a whole number: {AGAIN}")
     return value

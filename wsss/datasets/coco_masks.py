@@ -27,12 +27,12 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image
+from pycocotools import mask as rle_of
 
 from wsss.configuration.sections import Coco
 from wsss.datasets.coco_annotations import Annotations
 from wsss.datasets.index import IGNORE
-from wsss.errors import InputError
+from wsss.errors import InputError, reason_of
 from wsss.files import atomic_path, sha256_of
 from wsss.palette import write_palette_png
 from wsss.parallel import map_images
@@ -91,73 +91,45 @@ def _in_order(regions, order):
 
 def _pixels(region, height, width):
     """The pixels of a region as bool (height, width)."""
-    from pycocotools import mask as rle_of  # of no use to the other formats
-
     if isinstance(region.segmentation, dict):
-        size, counts = _checked_rle(region, height, width)
-        rle = rle_of.frPyObjects({"size": size, "counts": counts}, *size)
-        covered = rle_of.decode(rle)
-        if size != [height, width]:
-            covered = cv2.resize(covered, (width, height), interpolation=cv2.INTER_NEAREST)
-        return covered.astype(bool)
+        return _pixels_of_rle(region, height, width)
     polygons = _checked_polygons(region.segmentation, height, width)
     if not polygons:
         return np.zeros((height, width), bool)
     return rle_of.decode(rle_of.merge(rle_of.frPyObjects(polygons, height, width))).astype(bool)
 
 
+def _pixels_of_rle(region, height, width):
+    rle = region.segmentation
+    try:
+        size = rle["size"]
+        if isinstance(rle["counts"], list):  # else they are a text, as pycocotools writes it
+            rle = rle_of.frPyObjects(rle, *size)
+        covered = rle_of.decode(rle)
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"its RLE cannot be read ({reason_of(error)}): correct it") from error
+    # What no run reaches, the decoder leaves as it was in memory.
+    if covered.sum() != rle_of.area(rle):
+        raise InputError("the run lengths of its RLE do not add up to its size: correct it")
+    if size == [height, width]:
+        return covered.astype(bool)
+    if not region.crowd:
+        raise InputError(f"its RLE is {size[1]}x{size[0]}, its image {width}x{height}: correct it")
+    return cv2.resize(covered, (width, height), interpolation=cv2.INTER_NEAREST).astype(bool)
+
+
 def _checked_polygons(polygons, height, width):
     """Those of at least three points. Far coordinates would make the library ask for memory."""
-    for polygon in polygons:
-        if not isinstance(polygon, list) or len(polygon) % 2:
-            raise InputError("a polygon is no list x1, y1, x2, y2, ...: correct it")
-        if any(type(number) not in (int, float) for number in polygon):
-            raise InputError("a polygon holds something else than numbers: correct it")
-        points = list(zip(polygon[::2], polygon[1::2], strict=True))
+    sides = np.array([width, height])
+    try:
+        outlines = [np.array(polygon, float).reshape(-1, 2) for polygon in polygons]
+    except (TypeError, ValueError) as error:
+        raise InputError("a polygon is no list x1, y1, x2, y2, ...: correct it") from error
+    for points in outlines:
         # Comparisons with "not a number" are false.
-        if not all(-width <= x <= 2 * width and -height <= y <= 2 * height for x, y in points):
+        if not ((-sides <= points) & (points <= 2 * sides)).all():
             raise InputError(f"a polygon leads far out of its image, {width}x{height}: correct it")
-    return [polygon for polygon in polygons if len(polygon) >= 6]
-
-
-def _checked_rle(region, height, width):
-    """Size [height, width] and run lengths of an RLE, which the library would take on trust."""
-    size, counts = (region.segmentation.get(key) for key in ("size", "counts"))
-    whole = isinstance(size, list) and len(size) == 2 and all(type(side) is int for side in size)
-    if not whole or min(size) < 1 or size[0] * size[1] > Image.MAX_IMAGE_PIXELS:
-        raise InputError("its RLE has no size [height, width]: correct it")
-    if size != [height, width] and not region.crowd:
-        raise InputError(f"its RLE is {size[1]}x{size[0]}, its image {width}x{height}: correct it")
-    if isinstance(counts, str):
-        counts = _counts_of_text(counts)
-    runs = isinstance(counts, list) and all(type(n) is int and n >= 0 for n in counts)
-    if not runs or sum(counts) != size[0] * size[1]:
-        raise InputError("the run lengths of its RLE do not add up to its size: correct it")
-    return size, counts
-
-
-def _counts_of_text(text):
-    """Run lengths of a compressed RLE (rleToString in COCO's maskApi.c), to be checked.
-
-    Five bits a character, the lowest first; bit 32 says that more follow, bit 16 of the last one is
-    the sign. From the fourth on, a number is the difference to the one two before it.
-    """
-    counts, value, shift = [], 0, 0
-    for character in text:
-        bits = ord(character) - 48
-        if not 0 <= bits < 64 or shift > 30:
-            raise InputError("its compressed RLE is damaged: correct it")
-        value |= (bits & 31) << shift
-        shift += 5
-        if bits & 32:
-            continue
-        if bits & 16:
-            value -= 1 << shift
-        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
-        value, shift = 0, 0
-    if shift:
-        raise InputError("its compressed RLE ends too early: correct it")
-    return counts
+    return [points.ravel() for points in outlines if len(points) >= 3]
 
 
 # --- folders of masks --------------------------------------------------------------------------
