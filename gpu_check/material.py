@@ -94,13 +94,13 @@ class Material:
         network = self.network(self.settings["backbone"]["name"])
         save_checkpoint(self.model, network, arguments, self.identity(seed=0), self.settings)
 
-    def network(self, backbone: str, recipe: str | None = None) -> AuxSegNet:
+    def network(self, backbone: str, design: str | None = None) -> AuxSegNet:
         """A network with random weights, always the same; as a stage begins to train it."""
         torch.manual_seed(0)
         network = AuxSegNet(
             len(CLASSES),
             backbone,
-            recipe or self.settings["network"]["recipe"],
+            design or self.settings["network"]["design"],
             attention_start="similarity",
         )
         if backbone == self.settings["backbone"]["name"]:

@@ -22,8 +22,8 @@ from model.affinity import (
     untokens,
 )
 from model.backbones import create_backbone
+from model.designs import network_design
 from model.precision import at_least_float32
-from model.recipes import network_recipe
 
 # Paper, table 3. `cls` alone is the network of the classification pre-training.
 BRANCHES = {
@@ -48,8 +48,8 @@ class AuxSegNetOutput(NamedTuple):
     """What the network says of a batch; None for what is switched off.
 
     class_logits (B, C) and cams (B, C, h, w) are raw. saliency (B, 1, h, w) and segmentation
-    (B, C + 1, h, w) are logits. The refined maps are logits in recipe `official` and
-    probabilities in recipe `paper`. affinity is (B, N, N) or a `BlockAffinity`.
+    (B, C + 1, h, w) are logits. The refined maps are logits in design `official` and
+    probabilities in design `paper`. affinity is (B, N, N) or a `BlockAffinity`.
     """
 
     class_logits: torch.Tensor | None
@@ -67,7 +67,7 @@ class AuxSegNet(nn.Module):
     Args:
         num_classes: C, object classes without background.
         backbone: a name of `model.backbones.BACKBONES`.
-        recipe: `paper`, `official` or a `NetworkRecipe`.
+        design: `paper`, `official` or a `NetworkDesign`.
         output_stride: of the backbone.
         branches: a key of `BRANCHES`.
         affinity: a key of `AFFINITIES`.
@@ -83,7 +83,7 @@ class AuxSegNet(nn.Module):
         self,
         num_classes,
         backbone="resnet38",
-        recipe="paper",
+        design="paper",
         *,
         output_stride=8,
         branches="all",
@@ -92,13 +92,13 @@ class AuxSegNet(nn.Module):
         attention_start="random",
     ):
         super().__init__()
-        self.recipe = network_recipe(recipe)
+        self.design = network_design(design)
         self.branches, self.affinity = _check_switches(num_classes, branches, affinity)
         self.refined = AFFINITIES[affinity]
         self.num_classes = num_classes
         self.backbone = create_backbone(backbone, output_stride=output_stride)
         if "cls" in self.branches:
-            self.dropout = nn.Dropout2d(self.recipe.classifier_dropout)
+            self.dropout = nn.Dropout2d(self.design.classifier_dropout)
             self.fc8 = nn.Conv2d(self.backbone.channels, num_classes, 1, bias=False)
         if "seg" in self.branches:
             self._add_decoder("seg", decoder_channels, num_classes + 1, affinity != "none")
@@ -110,7 +110,7 @@ class AuxSegNet(nn.Module):
 
     def _add_decoder(self, task, channels, outputs, attention):
         inputs = self.backbone.channels
-        for i, rate in enumerate(self.recipe.decoder_rates, start=1):
+        for i, rate in enumerate(self.design.decoder_rates, start=1):
             conv = nn.Conv2d(inputs, channels, 3, padding=rate, dilation=rate)
             setattr(self, f"{task}_conv{i}", conv)
             inputs = channels
@@ -118,7 +118,7 @@ class AuxSegNet(nn.Module):
         if attention:
             setattr(self, f"{task}_att", Attention(channels))
             setattr(self, f"{task}_g", nn.Conv2d(channels, channels, 1))
-            if self.recipe.output_projection:
+            if self.design.output_projection:
                 setattr(self, f"{task}_W", nn.Conv2d(channels, channels, 1))
 
     def _initialise(self, attention_start):
@@ -163,8 +163,8 @@ class AuxSegNet(nn.Module):
         """Logits of a dense branch, and the source of its affinity where it has one."""
         if task not in self.branches:
             return None, None
-        last = len(self.recipe.decoder_rates)
-        before = self.recipe.convs_before_attention
+        last = len(self.design.decoder_rates)
+        before = self.design.convs_before_attention
         features = self._convs(task, features, 1, before)
         source = None
         if hasattr(self, f"{task}_att"):
@@ -193,7 +193,7 @@ class AuxSegNet(nn.Module):
                 source = (queries, keys)
                 attended = attend(queries, keys, values)
         attended = untokens(attended, features).to(features.dtype)
-        if self.recipe.output_projection:
+        if self.design.output_projection:
             attended = getattr(self, f"{task}_W")(attended)
         return attended, source
 
@@ -201,7 +201,7 @@ class AuxSegNet(nn.Module):
         if mode is None or not self.refined:
             return None
         cross = getattr(self, "cross_att", None)
-        order = self.recipe.stack_order if cross is not None else ("seg",)
+        order = self.design.stack_order if cross is not None else ("seg",)
         ordered = [sources[task] for task in order]
         if mode == "blocks":
             return BlockAffinity(ordered, cross)
@@ -214,7 +214,7 @@ class AuxSegNet(nn.Module):
             return None
         with torch.autocast(logits.device.type, enabled=False):
             logits = at_least_float32(logits)
-            if not self.recipe.refine_probabilities:
+            if not self.design.refine_probabilities:
                 return apply_affinity(matrix, logits)
             probability = probabilities(logits)
             ones = torch.ones_like(probability[:, :1])

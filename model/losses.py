@@ -63,7 +63,7 @@ def stage_losses(output, labels, segmentation, saliency, refined_probabilities):
         output: an `AuxSegNetOutput`.
         labels: image-level labels (B, C).
         segmentation, saliency: pseudo labels (B, H, W), 255 = ignore.
-        refined_probabilities: the refined maps are probabilities (recipe `paper`).
+        refined_probabilities: the refined maps are probabilities (design `paper`).
     """
     losses = {}
     if output.class_logits is not None:

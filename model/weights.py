@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 
 from model.backbones.resnet38 import ResNet38
+from model.designs import DESIGNS
 from model.mxnet_params import is_mxnet_params, read_mxnet_params
-from model.recipes import RECIPES
 
 WRAPPERS = ("state_dict", "model")
 COUNTER = "num_batches_tracked"
@@ -122,7 +122,7 @@ def released_state(network):
     never calls; they are filled in, with zeros where the released code starts with zeros.
 
     Raises `ValueError` for a network that the released code has no counterpart of: another
-    backbone than ResNet38, the decoder of recipe `paper`, or some of the branches only.
+    backbone than ResNet38, the decoder of design `paper`, or some of the branches only.
     """
     if not isinstance(network.backbone, ResNet38):
         raise ValueError("only networks with the backbone resnet38 have released names")
@@ -131,8 +131,8 @@ def released_state(network):
         return state
     if network.branches != {"cls", "seg", "sal"} or network.refined != ("seg", "sal"):
         raise ValueError("the released network has all branches and both affinities")
-    if network.recipe != RECIPES["official"]:
-        raise ValueError("the released code has no decoder as in recipe paper, only official")
+    if network.design != DESIGNS["official"]:
+        raise ValueError("the released code has no decoder as in design paper, only official")
     for task in ("seg", "sal"):
         state |= _idle_layers(f"{task}_att", state[f"{task}_att.theta.weight"])
     return state

@@ -48,7 +48,7 @@ def saved(build, tmp_path):
 
 
 def test_network_comes_back_ready_to_predict(saved):
-    path, network = saved(recipe="official", branches="seg_sal", affinity="segmentation")
+    path, network = saved(design="official", branches="seg_sal", affinity="segmentation")
     loaded, checkpoint = load_network(path, torch.device("cpu"), **WHO)
     assert not loaded.training
     images = torch.randn(1, 3, 32, 40)
@@ -94,6 +94,16 @@ def test_checkpoint_from_before_sources_were_recorded_is_loaded(saved, build, tm
     checkpoint = load_shared_weights(build(seed=1)[0], tmp_path / "old.pt", **WHO)
     assert state_digest(loaded.state_dict()) == state_digest(network.state_dict())
     assert checkpoint["digest"] == content["digest"]
+
+
+def test_checkpoint_whose_design_was_called_its_recipe_is_loaded(saved, tmp_path):
+    path, network = saved(design="official")
+    content = torch.load(path, weights_only=True)
+    content["arguments"]["recipe"] = content["arguments"].pop("design")
+    torch.save(content, tmp_path / "old.pt")
+    loaded, checkpoint = load_network(tmp_path / "old.pt", torch.device("cpu"), **WHO)
+    assert loaded.design == network.design
+    assert checkpoint["arguments"] == read_checkpoint(path)["arguments"]
 
 
 def test_a_stage_records_the_model_and_the_pseudo_labels_that_it_learnt_from(
@@ -235,11 +245,11 @@ def test_weights_of_another_shape_or_backbone_are_refused(saved, build, tmp_path
 
 def test_arguments_from_the_configuration_build_the_network(tiny_backbone):
     backbone = {"name": "tiny", "output_stride": 8, "weights": "weights/tiny.pth"}
-    switches = {"recipe": "official", "branches": "all", "affinity": "cross_task"}
+    switches = {"design": "official", "branches": "all", "affinity": "cross_task"}
     arguments = network_arguments(3, backbone, switches)
     network = AuxSegNet(**arguments)
     assert network.num_classes == 3
-    assert network.recipe.output_projection
+    assert network.design.output_projection
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Recipe `paper` against its equations in loops of numpy, and its gradients against differences."""
+"""Design `paper` against its equations in loops of numpy, and its gradients against differences."""
 
 import numpy as np
 import pytest
@@ -175,16 +175,16 @@ def test_the_losses_are_equation_8_in_loops(network, images, targets):
     assert labels.tolist() == [[1, 0]]
 
 
-@pytest.mark.parametrize("recipe", ["paper", "official"])
-def test_gradients_are_finite_differences(tiny_backbone, images, targets, recipe):
+@pytest.mark.parametrize("design", ["paper", "official"])
+def test_gradients_are_finite_differences(tiny_backbone, images, targets, design):
     """Every parameter, moved a little in a random direction, in double precision."""
     torch.manual_seed(3)
-    network = AuxSegNet(CLASSES, "tiny", recipe, decoder_channels=4).double().eval()
+    network = AuxSegNet(CLASSES, "tiny", design, decoder_channels=4).double().eval()
     generator = torch.Generator().manual_seed(4)
 
     def loss():
         output = network(images)
-        losses = stage_losses(output, *targets, network.recipe.refine_probabilities)
+        losses = stage_losses(output, *targets, network.design.refine_probabilities)
         return weighted_sum(losses, WEIGHTS)
 
     loss().backward()

@@ -37,10 +37,10 @@ class NarrowResNet38(nn.Module):
 def network(monkeypatch):
     monkeypatch.setitem(model.backbones.BACKBONES, "narrow", NarrowResNet38)
 
-    def build(num_classes=20, recipe="official", **options):
+    def build(num_classes=20, design="official", **options):
         torch.manual_seed(1)
         options = {"decoder_channels": 8, **options}
-        return AuxSegNet(num_classes, "narrow", recipe, **options)
+        return AuxSegNet(num_classes, "narrow", design, **options)
 
     return build
 

@@ -51,7 +51,7 @@ def resize(maps, size):
 
 
 def multi_scale_cams(cams_of, image, keys, scales, flip):
-    """Stage-0 CAMs, summed over scales and flips and normalised (PSA's recipe).
+    """Stage-0 CAMs, summed over scales and flips and normalised (as in PSA).
 
     Args:
         cams_of: function of (image tensor, scale, flipped) -> raw CAMs (1, C, h, w), un-flipped.

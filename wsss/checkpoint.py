@@ -91,6 +91,9 @@ def read_checkpoint(path, **identity):
                 f"{path}: made for {key} {found!r}, needed is {value!r}; "
                 f"remake it with snakemake -f {path}"
             )
+    arguments = checkpoint["arguments"]
+    if "recipe" in arguments:  # of an older checkpoint: what `design` was called then
+        arguments["design"] = arguments.pop("recipe")
     return checkpoint
 
 

@@ -84,13 +84,13 @@ def stage_loss(network, batch, settings, shares=None):
     Where several processes share a batch, each term is this process's part of the mean over the
     whole batch: `shares` has, by task, the share of the labelled pixels (or images) that are here.
     """
-    recipe = getattr(network, "module", network).recipe
+    design = getattr(network, "module", network).design
     losses = stage_losses(
         network(batch["image"]),
         batch["labels"],
         batch["segmentation"],
         batch["saliency"],
-        recipe.refine_probabilities,
+        design.refine_probabilities,
     )
     losses = _shared(losses, shares)
     return weighted_sum(losses, settings["loss_weights"]), losses

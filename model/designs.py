@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class NetworkRecipe:
+class NetworkDesign:
     """What differs between the network of the paper and the released one.
 
     Attributes:
@@ -25,10 +25,10 @@ class NetworkRecipe:
     classifier_dropout: float
 
 
-RECIPES = {
+DESIGNS = {
     # Paper, sections 3.1-3.2 and figure 3. The division by the row sums is ours: the rows of the
     # cross-task affinity do not sum to 1, and a refined "probability" above 1 has no cross entropy.
-    "paper": NetworkRecipe(
+    "paper": NetworkDesign(
         decoder_rates=(6, 12),
         convs_before_attention=2,
         output_projection=False,
@@ -37,7 +37,7 @@ RECIPES = {
         classifier_dropout=0.0,
     ),
     # Repository xulianuwa/AuxSegNet, network/AuxSegNet.py.
-    "official": NetworkRecipe(
+    "official": NetworkDesign(
         decoder_rates=(6, 12, 18),
         convs_before_attention=2,
         output_projection=True,
@@ -48,10 +48,10 @@ RECIPES = {
 }
 
 
-def network_recipe(recipe):
-    """Return the `NetworkRecipe` of that name (or the recipe itself, given one)."""
-    if isinstance(recipe, NetworkRecipe):
-        return recipe
-    if recipe not in RECIPES:
-        raise ValueError(f"unknown network recipe {recipe!r}; known: {', '.join(RECIPES)}")
-    return RECIPES[recipe]
+def network_design(design):
+    """Return the `NetworkDesign` of that name (or the design itself, given one)."""
+    if isinstance(design, NetworkDesign):
+        return design
+    if design not in DESIGNS:
+        raise ValueError(f"unknown network design {design!r}; known: {', '.join(DESIGNS)}")
+    return DESIGNS[design]
