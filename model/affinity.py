@@ -13,6 +13,9 @@ from torch.nn import functional as F
 
 from model.precision import at_least_float32
 
+# An affinity (B, N, N), or the queries and keys (B, N, D) that it is made of.
+AffinitySource = torch.Tensor | tuple[torch.Tensor, torch.Tensor]
+
 
 def tokens(maps):
     """(B, K, h, w) -> (B, N, K)."""
@@ -31,28 +34,52 @@ def apply_affinity(affinity, maps):
     return untokens(affinity @ tokens(maps).to(affinity.dtype), maps)
 
 
-class Attention(nn.Module):
-    """Queries and keys of a non-local block (paper, equations 2-3); no 1/sqrt(D) scale."""
+class NonLocal(nn.Module):
+    """The non-local block of a task: its affinity, and features enhanced by it (equations 2-3).
 
-    def __init__(self, channels):
+    No 1/sqrt(D) scale. The released code calls the layers theta, phi, g and W.
+
+    Args:
+        channels: D.
+        project: a 1x1 convolution on the attended features before they are added.
+    """
+
+    def __init__(self, channels: int, project: bool = False):
         super().__init__()
-        self.theta = nn.Conv2d(channels, channels, 1)
-        self.phi = nn.Conv2d(channels, channels, 1)
+        self.query = nn.Conv2d(channels, channels, 1)
+        self.key = nn.Conv2d(channels, channels, 1)
+        self.value = nn.Conv2d(channels, channels, 1)
+        self.projection = nn.Conv2d(channels, channels, 1) if project else None
 
-    def start_from_similarity(self):
+    def start_from_similarity(self) -> None:
         """Let queries equal keys, by an orthogonal map: the affinity starts as similarity.
 
         With independent random maps, as released, it starts as a nearly even average over the
         image, and needs thousands of steps to become selective.
         """
-        nn.init.orthogonal_(self.theta.weight)
-        nn.init.zeros_(self.theta.bias)
-        self.phi.load_state_dict(self.theta.state_dict())
+        nn.init.orthogonal_(self.query.weight)
+        nn.init.zeros_(self.query.bias)
+        self.key.load_state_dict(self.query.state_dict())
 
-    def forward(self, features):
-        """Features (B, D, h, w) -> queries and keys, each (B, N, D), at least float32."""
-        queries, keys = tokens(self.theta(features)), tokens(self.phi(features))
-        return at_least_float32(queries), at_least_float32(keys)
+    def forward(self, features: torch.Tensor, whole: bool) -> tuple[torch.Tensor, AffinitySource]:
+        """F_in (B, D, h, w) -> F_out of that shape, and the source of the affinity.
+
+        The source is the affinity itself (B, N, N) if it is to be made as a `whole`; else the
+        queries and keys (B, N, D) that its rows are made of. Either is at least float32.
+        """
+        layers = (self.query, self.key, self.value)
+        q, k, v = (at_least_float32(tokens(layer(features))) for layer in layers)  # (B, N, D)
+        with torch.autocast(features.device.type, enabled=False):
+            if whole:
+                source = affinity_rows(q, k)  # A = softmax(Q K^T), each row by itself
+                attended = source @ v  # (B, N, D)
+            else:
+                source = (q, k)
+                attended = attend(q, k, v)
+        attended = untokens(attended, features).to(features.dtype)  # (B, D, h, w)
+        if self.projection is not None:
+            attended = self.projection(attended)
+        return features + attended, source
 
 
 def affinity_rows(queries, keys, start=0, stop=None):

@@ -3,7 +3,8 @@
 Known are state dicts of PSA (`res38_cls.pth`), SEAM (`resnet38_SEAM.pth`), AuxSegNet as released,
 the ImageNet weights of ResNet38 (MXNet `.params`) and of EfficientNet-Lite0 (names of
 `efficientnet-lite-pytorch`), and the checkpoints of this workflow. The published ones have the
-backbone's parameters at the top level; here they are under `backbone.`.
+backbone's parameters at the top level; in a checkpoint they are under `backbone.`, and the rest
+has the names of the released code.
 """
 
 import pickle
@@ -22,6 +23,25 @@ COUNTER = "num_batches_tracked"
 # Layers whose first dimension is the number of classes (the latter with background).
 CLASS_LAYERS = ("fc8.weight", "seg_conv4.weight")
 SEAM_ONLY = ("f8_3.weight", "f8_4.weight", "f9.weight")
+
+# Layers of a dense branch here -> in the released code (network/AuxSegNet.py).
+BRANCH_LAYERS = {
+    "conv1": "conv1",
+    "conv2": "conv2",
+    "conv3": "conv3",
+    "classifier": "conv4",
+    "attention.query": "att.theta",
+    "attention.key": "att.phi",
+    "attention.value": "g",
+    "attention.projection": "W",
+}
+RELEASED_LAYERS = {
+    **{f"seg.{ours}": f"seg_{theirs}" for ours, theirs in BRANCH_LAYERS.items()},
+    **{f"sal.{ours}": f"sal_{theirs}" for ours, theirs in BRANCH_LAYERS.items()},
+    "cross_attention.0": "cross_att.0",
+    "cross_attention.2": "cross_att.2",
+}
+OWN_LAYERS = {theirs: ours for ours, theirs in RELEASED_LAYERS.items()}
 
 MXNET_LAYER = re.compile(r"(res|bn)(\d)(?:a|b(\d+))_branch(\w+?)_([a-z]+(?:_[a-z]+)?)")
 MXNET_FIELDS = {
@@ -54,9 +74,11 @@ class WeightsReport:
 
     Attributes:
         path: the file.
-        loaded: names in the network that now hold values of the file.
-        missing: names in the network that the file has nothing for; they keep their values.
+        loaded: weights of the network that now hold values of the file.
+        missing: weights of the network that the file has nothing for; they keep their values.
         unused: names in the file that the network has no place for.
+
+    The weights of the network are called as in a checkpoint (see `released_names`).
     """
 
     path: str
@@ -85,9 +107,11 @@ def load_weights(model, path, *, new_classes=False):
     """
     source = read_state(path)
     target = {
-        name: value for name, value in model.state_dict().items() if not name.endswith(COUNTER)
+        name: value
+        for name, value in released_names(model.state_dict()).items()
+        if not name.endswith(COUNTER)
     }
-    # name in the network -> name in the file
+    # name in a checkpoint -> name in the file
     names = {}
     for name in source:
         renamed = _model_name(name, target)
@@ -114,8 +138,23 @@ def load_weights(model, path, *, new_classes=False):
     )
 
 
+def released_names(state):
+    """A state dict of an `AuxSegNet`, with the names that the released code has for its layers."""
+    return {_renamed(name, RELEASED_LAYERS): value for name, value in state.items()}
+
+
+def own_names(state):
+    """Undo `released_names`."""
+    return {_renamed(name, OWN_LAYERS): value for name, value in state.items()}
+
+
+def _renamed(name, layers):
+    layer, _, field = name.rpartition(".")
+    return f"{layers.get(layer, layer)}.{field}"
+
+
 def released_state(network):
-    """State dict of a network under the names of the released code, which can load it strictly.
+    """State dict of a network as the released code has it, which can load it strictly.
 
     A classifier alone has the names of PSA's. The two attention blocks of the released network
     (network/non_local.py of xulianuwa/AuxSegNet) own a `g` and a `W_z` that its forward pass
@@ -126,7 +165,8 @@ def released_state(network):
     """
     if not isinstance(network.backbone, ResNet38):
         raise ValueError("only networks with the backbone resnet38 have released names")
-    state = {name.removeprefix("backbone."): value for name, value in network.state_dict().items()}
+    state = released_names(network.state_dict())
+    state = {name.removeprefix("backbone."): value for name, value in state.items()}
     if network.branches == {"cls"}:
         return state
     if network.branches != {"cls", "seg", "sal"} or network.refined != ("seg", "sal"):
@@ -215,7 +255,7 @@ def _mxnet_state(path):
 
 
 def _model_name(name, target):
-    """Name in the network; what the network does not have at its top is looked for below."""
+    """Name in a checkpoint; what the network does not have at its top is in the backbone."""
     if name in target:
         return name
     if name.startswith(("arg:", "aux:")):

@@ -11,7 +11,7 @@ import torch
 from workspace import ROOT
 
 import model.affinity
-from model.affinity import Attention, BlockAffinity, CrossTaskAttention, affinity_rows, attend
+from model.affinity import BlockAffinity, CrossTaskAttention, NonLocal, affinity_rows, attend
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_merge_has_the_gradients_of_the_plain_form(cross):
 @pytest.mark.parametrize("tasks", [1, 2])
 def test_blocks_equal_the_whole_matrix(cross, tasks, block_rows):
     torch.manual_seed(1)
-    sources = [Attention(6)(torch.randn(2, 6, 4, 5)) for _ in range(tasks)]
+    sources = [NonLocal(6)(torch.randn(2, 6, 4, 5), whole=False)[1] for _ in range(tasks)]
     matrices = [affinity_rows(*source) for source in sources]
     whole = matrices[0] if tasks == 1 else cross.merge(*matrices)
     maps = torch.rand(2, 3, 4, 5)

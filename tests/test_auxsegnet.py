@@ -10,6 +10,7 @@ from model.affinity import BlockAffinity
 from model.auxsegnet import AFFINITIES, BRANCHES, AuxSegNet
 from model.backbones import BACKBONES, FixedBatchNorm2d, freeze
 from model.losses import stage_losses, weighted_sum
+from model.weights import released_names
 from wsss.inference import Viewer, predict
 
 CLASSES = 3
@@ -30,8 +31,8 @@ def build(tiny_backbone):
         for name, parameter in network.named_parameters():
             if not name.startswith("backbone."):
                 torch.nn.init.normal_(parameter, std=2 * parameter[0].numel() ** -0.5)
-        if hasattr(network, "cross_att"):
-            network.cross_att[0].weight.data *= 20
+        if network.cross_attention is not None:
+            network.cross_attention[0].weight.data *= 20
         return network
 
     return build
@@ -99,7 +100,7 @@ def paper(state, f):
 def test_forward_is_the_text_of_the_design(build, images, design, reference, backbone):
     network = build(design, backbone)
     output, features = network(images), network.backbone(images)
-    logits, refined, affinity, weights = reference(network.state_dict(), features)
+    logits, refined, affinity, weights = reference(released_names(network.state_dict()), features)
     # The case says something: neither affinity is uniform, and both get a changing share.
     assert affinity.amax() > 3 / affinity.shape[1]
     assert weights.std() > 0.01
@@ -203,7 +204,7 @@ def test_affinity_of_a_branch_that_is_off_is_refused(build, branches, affinity):
     [
         ({"branches": "everything"}, "unknown branches 'everything'; known: cls, seg"),
         ({"affinity": "some"}, "unknown affinity 'some'; known: none"),
-        ({"design": "mine"}, "unknown network design 'mine'; known: paper"),
+        ({"design": "mine"}, "unknown design 'mine'; known: paper"),
         ({"backbone": "vgg"}, "unknown backbone 'vgg'"),
     ],
 )
@@ -274,7 +275,7 @@ def test_affinity_can_start_as_the_similarity_of_features(tiny_backbone, images)
     options = {"branches": "seg", "affinity": "segmentation", "decoder_channels": 16}
     network = AuxSegNet(CLASSES, "tiny", attention_start="similarity", **options).eval()
     images = 20 * images  # else the features are so small that any softmax is even
-    state, f = network.state_dict(), network.backbone(images)
+    state, f = released_names(network.state_dict()), network.backbone(images)
     x = conv(state, "seg_conv2", conv(state, "seg_conv1", f, 6).relu(), 12).relu().flatten(2)
     expected = torch.softmax(x.transpose(1, 2) @ x, dim=2)
     assert expected.amax() > 10 / expected.shape[1]
@@ -302,8 +303,7 @@ OFFICIAL_NAMES = {
 
 @pytest.mark.parametrize("design", ["official", "paper"])
 def test_heads_have_the_names_of_the_released_code(tiny_backbone, design):
-    network = AuxSegNet(20, "tiny", design)
-    state = network.state_dict()
+    state = released_names(AuxSegNet(20, "tiny", design).state_dict())
     names = {name for name in state if not name.startswith("backbone.")}
     absent = set()
     if design == "paper":
@@ -345,7 +345,7 @@ def test_every_parameter_learns(build, images, design):
         if parameter.requires_grad and (parameter.grad is None or not parameter.grad.any())
     ]
     # A softmax over keys does not see what all its keys have in common.
-    assert set(without) <= {"seg_att.phi.bias", "sal_att.phi.bias"}
+    assert set(without) <= {"seg.attention.key.bias", "sal.attention.key.bias"}
 
 
 def test_resnet38_trains_a_step_and_predicts_a_photograph():
@@ -360,7 +360,9 @@ def test_resnet38_trains_a_step_and_predicts_a_photograph():
     watched = {
         name: parameter.detach().clone()
         for name, parameter in network.named_parameters()
-        if name.endswith(("conv1a.weight", "b7.conv_branch1.weight", "conv4.weight", "fc8.weight"))
+        if name.endswith(
+            ("conv1a.weight", "b7.conv_branch1.weight", "classifier.weight", "fc8.weight")
+        )
     }
     labels = torch.randint(0, 21, (1, 64, 64), generator=torch.Generator().manual_seed(0))
     losses = stage_losses(

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from model.affinity import Attention, BlockAffinity, CrossTaskAttention, affinity_rows
+from model.affinity import BlockAffinity, CrossTaskAttention, NonLocal, affinity_rows
 from wsss.cam import multi_scale_cams, normalise, refine, resize
 
 
@@ -38,7 +38,7 @@ def test_refine_is_a_matrix_product_and_no_more():
 
 def test_refine_takes_one_image_and_row_blocks():
     torch.manual_seed(1)
-    sources = [Attention(6)(torch.randn(1, 6, 4, 5)) for _ in range(2)]
+    sources = [NonLocal(6)(torch.randn(1, 6, 4, 5), whole=False)[1] for _ in range(2)]
     cross = CrossTaskAttention()
     matrix = cross.merge(*(affinity_rows(*source) for source in sources)).detach()
     cams = torch.rand(3, 4, 5)

@@ -59,13 +59,21 @@ def test_network_comes_back_ready_to_predict(saved):
     assert checkpoint["identity"] == WHO
 
 
+def test_files_have_the_released_names(saved):
+    """As those of older versions, whose network had these names itself."""
+    path, network = saved()
+    names = set(read_checkpoint(path)["model"])
+    assert {"seg_conv4.weight", "sal_att.theta.bias", "sal_g.weight", "fc8.weight"} <= names
+    assert not names & {n for n in network.state_dict() if n.startswith(("seg", "sal", "cross"))}
+
+
 def test_digest_is_of_names_and_values(build):
     state = build()[0].state_dict()
     digest = state_digest(state)
     assert state_digest(dict(reversed(state.items()))) == digest
     assert state_digest(build()[0].state_dict()) == digest
     assert state_digest(build(seed=1)[0].state_dict()) != digest
-    name = "seg_conv4.weight"
+    name = "seg.classifier.weight"
     assert state_digest({k + "x" if k == name else k: v for k, v in state.items()}) != digest
     assert state_digest(state | {name: state[name].half()}) != digest
     assert state_digest(state | {name: state[name].flatten()}) != digest

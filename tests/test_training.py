@@ -165,14 +165,14 @@ def test_heads_learn_ten_times_as_fast(design):
         "backbone.body.weight",
         "backbone.body.bias",
         "backbone.nasal.weight",
-        "cross_att.0.weight",
-        "cross_att.2.weight",
-        "cross_att.2.bias",
+        "cross_attention.0.weight",
+        "cross_attention.2.weight",
+        "cross_attention.2.bias",
     }
     learning = {name for name, p in network.named_parameters() if p.requires_grad}
     found = {names[id(p)] for p in fast["params"]}
-    assert found == {name for name in learning if name.startswith(("fc8", "seg_", "sal_"))}
-    assert {"fc8.weight", "seg_att.theta.bias", "sal_g.weight", "seg_conv4.weight"} <= found
+    assert found == {name for name in learning if name.startswith(("fc8.", "seg.", "sal."))}
+    assert {"fc8.weight", "seg.attention.query.bias", "sal.classifier.weight"} <= found
     assert len(slow["params"]) + len(fast["params"]) == len(learning)
 
 
@@ -234,7 +234,7 @@ def test_frozen_parts_and_statistics_stay(tmp_path):
     assert not {name for name in changed if name.startswith(("backbone.stem", "backbone.bn"))}
     # With almost uniform affinities some gradients of theta and phi round to nothing.
     unchanged = {name for name in before if ".stem" not in name and ".bn." not in name} - changed
-    assert unchanged <= {name for name in before if "_att.phi" in name}
+    assert unchanged <= {name for name in before if ".attention.key" in name}
 
 
 class OneObject(ColumnLabels):
