@@ -1,37 +1,21 @@
-"""Pixel affinities: one per task by non-local attention, and the cross-task affinity of both.
+"""Pixel affinities: one per task by a non-local block, and the cross-task affinity of both.
 
 Shapes: B images, feature maps of h x w, N = h * w tokens, D channels, K maps.
 An affinity is applied as ``A @ maps``: row i weighs all tokens for the new value at token i
 (paper, equations 6-7; the released code transposes nothing either).
 """
 
-from functools import cache
-
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from model.packed_affinity import packed_merge
 from model.precision import at_least_float32
 
 # An affinity (B, N, N), or the queries and keys (B, N, D) that it is made of.
 AffinitySource = torch.Tensor | tuple[torch.Tensor, torch.Tensor]
-
-
-def tokens(maps):
-    """(B, K, h, w) -> (B, N, K)."""
-    return maps.flatten(2).transpose(1, 2)
-
-
-def untokens(values, like):
-    """(B, N, K) -> (B, K, h, w) with the h and w of `like`."""
-    return values.transpose(1, 2).unflatten(2, like.shape[-2:])
-
-
-def apply_affinity(affinity, maps):
-    """Propagate maps (B, K, h, w) by an affinity: a tensor (B, N, N) or a `BlockAffinity`."""
-    if isinstance(affinity, BlockAffinity):
-        return affinity.apply(maps)
-    return untokens(affinity @ tokens(maps).to(affinity.dtype), maps)
+# Elements of a row block: 64 MiB in float32, of which a few are held at a time.
+BLOCK_ELEMENTS = 2**24
 
 
 class NonLocal(nn.Module):
@@ -82,6 +66,28 @@ class NonLocal(nn.Module):
         return features + attended, source
 
 
+class CrossTaskAttention(nn.Module):
+    """The self-attention SA that merges the affinities of two tasks (paper, equations 4-5)."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv3x3 = nn.Conv2d(2, 2, 3, padding=1, bias=False)
+        self.conv1x1 = nn.Conv2d(2, 2, 1)
+
+    def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        """A_CT (B, N, N) of the affinities (B, N, N) of two tasks, in the order of the stack.
+
+        The plain form, which the tests hold `merge` to; the network uses that, which is faster.
+        """
+        stack = torch.stack([first, second], dim=1)  # (B, 2, N, N)
+        weights = self.conv1x1(F.relu(self.conv3x3(stack))).softmax(dim=1)  # W1, W2: equation 4
+        return (weights * stack).sum(dim=1)  # W1 * first + W2 * second: equation 5
+
+    def merge(self, first: torch.Tensor, second: torch.Tensor, halo: bool = False) -> torch.Tensor:
+        """`forward` by `packed_merge`, which says what `halo` is: what the network uses."""
+        return packed_merge(self.conv3x3, self.conv1x1, first, second, halo)
+
+
 def affinity_rows(queries, keys, start=0, stop=None):
     """Rows `start` to `stop` of softmax(queries keys^T): (B, stop - start, N)."""
     return torch.softmax(queries[:, start:stop] @ keys.transpose(1, 2), dim=-1)
@@ -92,81 +98,6 @@ def attend(queries, keys, values):
     # Torch streams what lies contiguously and has a dimension of heads; else it makes the matrix.
     heads = (maps.contiguous()[:, None] for maps in (queries, keys, values))
     return F.scaled_dot_product_attention(*heads, scale=1.0)[:, 0]
-
-
-# Elements of a row block: 64 MiB in float32, of which a few are held at a time.
-BLOCK_ELEMENTS = 2**24
-# Columns of an affinity matrix that are taken as channels: see `CrossTaskAttention._hidden`.
-PACKED_COLUMNS = 8
-
-
-class CrossTaskAttention(nn.Sequential):
-    """The self-attention that weighs the two task affinities (paper, equations 4-5).
-
-    The layer names `0` and `2` are those of the released checkpoints. Calling the module gives
-    the two channels before their softmax for a stack (B, 2, N, N); `merge` does the whole.
-    """
-
-    def __init__(self):
-        super().__init__(
-            nn.Conv2d(2, 2, 3, padding=1, bias=False),
-            nn.ReLU(),
-            nn.Conv2d(2, 2, 1),
-        )
-
-    def merge(self, first, second, halo=False):
-        """W1 * first + W2 * second for two affinities (B, R, N) -> (B, R, N).
-
-        With `halo` the first and the last row are only the neighbours that the 3x3 convolution
-        needs, and have no result: (B, R - 2, N).
-        """
-        hidden = self._hidden(first, second, row_padding=0 if halo else 1)
-        if halo:
-            first, second = first[:, 1:-1], second[:, 1:-1]
-        # A softmax over two channels is a sigmoid of their difference.
-        weight = (self[2].weight[0] - self[2].weight[1]).flatten()
-        bias = self[2].bias[0] - self[2].bias[1]
-        share = torch.sigmoid(hidden[0] * weight[0] + hidden[1] * weight[1] + bias)
-        return torch.lerp(second, first, share)
-
-    def _hidden(self, first, second, row_padding):
-        """Both channels after the 3x3 convolution and the ReLU, each (B, rows, N).
-
-        Convolutions of two channels are slow everywhere. Eight neighbouring columns are taken as
-        eight channels, which makes it a convolution of 16 channels over N / 8 columns with the
-        same result, about ten times faster on a CPU.
-        """
-        columns = first.shape[-1]
-        packed = [_pack(matrix) for matrix in (first, second)]
-        stack = torch.cat(packed, dim=-1).permute(0, 3, 1, 2)  # channels last as it lies
-        hidden = F.relu(F.conv2d(stack, self._packed_weight(), padding=(row_padding, 1)))
-        halves = hidden.permute(0, 2, 3, 1).split(PACKED_COLUMNS, dim=-1)
-        return [half.flatten(2)[..., :columns] for half in halves]
-
-    def _packed_weight(self):
-        """The weight (2, 2, 3, 3) spread over packed columns: (16, 16, 3, 3)."""
-        weight = self[0].weight
-        places = _packing_places(weight.device, weight.dtype)
-        spread = torch.einsum("oiyx,xjkp->ojikyp", weight, places)
-        return spread.reshape(2 * PACKED_COLUMNS, 2 * PACKED_COLUMNS, 3, 3)
-
-
-def _pack(matrix):
-    """(B, R, N) -> (B, R, ceil(N / 8), 8), padded with zeros as the convolution would."""
-    padded = F.pad(matrix, (0, -matrix.shape[-1] % PACKED_COLUMNS))
-    return padded.unflatten(-1, (-1, PACKED_COLUMNS))
-
-
-@cache
-@torch.inference_mode(False)  # what is kept must serve training, whoever asks first
-def _packing_places(device, dtype):
-    """1 where tap x of output column j meets column k of the packed neighbour p: (3, 8, 8, 3)."""
-    places = torch.zeros(3, PACKED_COLUMNS, PACKED_COLUMNS, 3, device=device, dtype=dtype)
-    for tap in range(3):
-        for column in range(PACKED_COLUMNS):
-            neighbour, k = divmod(column + tap - 1, PACKED_COLUMNS)
-            places[tap, column, k, neighbour + 1] = 1
-    return places
 
 
 class BlockAffinity:
@@ -202,3 +133,20 @@ class BlockAffinity:
         starts = range(0, self.tokens, self.block_rows)
         blocks = [self.rows(s, min(s + self.block_rows, self.tokens)) @ values for s in starts]
         return untokens(torch.cat(blocks, dim=1), maps)
+
+
+def apply_affinity(affinity, maps):
+    """Propagate maps (B, K, h, w) by an affinity: a tensor (B, N, N) or a `BlockAffinity`."""
+    if isinstance(affinity, BlockAffinity):
+        return affinity.apply(maps)
+    return untokens(affinity @ tokens(maps).to(affinity.dtype), maps)
+
+
+def tokens(maps):
+    """(B, K, h, w) -> (B, N, K)."""
+    return maps.flatten(2).transpose(1, 2)
+
+
+def untokens(values, like):
+    """(B, N, K) -> (B, K, h, w) with the h and w of `like`."""
+    return values.transpose(1, 2).unflatten(2, like.shape[-2:])

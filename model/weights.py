@@ -38,8 +38,8 @@ BRANCH_LAYERS = {
 RELEASED_LAYERS = {
     **{f"seg.{ours}": f"seg_{theirs}" for ours, theirs in BRANCH_LAYERS.items()},
     **{f"sal.{ours}": f"sal_{theirs}" for ours, theirs in BRANCH_LAYERS.items()},
-    "cross_attention.0": "cross_att.0",
-    "cross_attention.2": "cross_att.2",
+    "cross_attention.conv3x3": "cross_att.0",
+    "cross_attention.conv1x1": "cross_att.2",
 }
 OWN_LAYERS = {theirs: ours for ours, theirs in RELEASED_LAYERS.items()}
 

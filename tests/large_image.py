@@ -29,8 +29,8 @@ def dense_row(sources, cross, row, values):
     for task, (queries, keys) in enumerate(sources):
         scores = queries[0, wanted] @ keys[0].T
         stack[0, task, [i - row + 1 for i in wanted]] = scores.softmax(dim=-1)
-    hidden = torch.conv2d(stack, cross[0].weight, padding=(0, 1)).relu()
-    weights = torch.conv2d(hidden, cross[2].weight, cross[2].bias).softmax(dim=1)
+    hidden = torch.conv2d(stack, cross.conv3x3.weight, padding=(0, 1)).relu()
+    weights = cross.conv1x1(hidden).softmax(dim=1)
     return (weights[0, :, 0] * stack[0, :, 1]).sum(dim=0) @ values
 
 

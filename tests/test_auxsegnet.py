@@ -32,7 +32,7 @@ def build(tiny_backbone):
             if not name.startswith("backbone."):
                 torch.nn.init.normal_(parameter, std=2 * parameter[0].numel() ** -0.5)
         if network.cross_attention is not None:
-            network.cross_attention[0].weight.data *= 20
+            network.cross_attention.conv3x3.weight.data *= 20
         return network
 
     return build

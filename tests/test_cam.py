@@ -40,7 +40,7 @@ def test_refine_takes_one_image_and_row_blocks():
     torch.manual_seed(1)
     sources = [NonLocal(6)(torch.randn(1, 6, 4, 5), whole=False)[1] for _ in range(2)]
     cross = CrossTaskAttention()
-    matrix = cross.merge(*(affinity_rows(*source) for source in sources)).detach()
+    matrix = cross(*(affinity_rows(*source) for source in sources)).detach()
     cams = torch.rand(3, 4, 5)
     expected = (matrix[0].numpy() @ cams.flatten(1).numpy().T).T.reshape(3, 4, 5)
     for affinity in (matrix, matrix[0], BlockAffinity(sources, cross, block_rows=7)):

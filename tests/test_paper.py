@@ -20,7 +20,7 @@ def network(tiny_backbone):
     for name, parameter in network.named_parameters():
         if not name.startswith("backbone."):
             torch.nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5)
-    network.cross_attention[0].weight.data *= 20
+    network.cross_attention.conv3x3.weight.data *= 20
     for branch in (network.seg, network.sal):
         branch.attention.query.weight.data *= 1500  # its features are small
     return network

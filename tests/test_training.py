@@ -165,9 +165,9 @@ def test_heads_learn_ten_times_as_fast(design):
         "backbone.body.weight",
         "backbone.body.bias",
         "backbone.nasal.weight",
-        "cross_attention.0.weight",
-        "cross_attention.2.weight",
-        "cross_attention.2.bias",
+        "cross_attention.conv3x3.weight",
+        "cross_attention.conv1x1.weight",
+        "cross_attention.conv1x1.bias",
     }
     learning = {name for name, p in network.named_parameters() if p.requires_grad}
     found = {names[id(p)] for p in fast["params"]}
