@@ -12,6 +12,7 @@ import torch
 from gpu_check.size import Size
 from model.auxsegnet import AuxSegNet
 from model.backbones import freeze
+from model.labels import IGNORE
 from wsss.artifacts import ArtifactWriter
 from wsss.checkpoint import network_arguments, save_checkpoint
 from wsss.configuration.resolve import plain, resolve
@@ -154,7 +155,7 @@ def labels_by_brightness(image: np.ndarray) -> dict[str, np.ndarray]:
     grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (0, 0), 3).astype(int)
     away = grey - int(np.median(grey))
     segmentation = np.zeros(grey.shape, np.uint8)
-    segmentation[np.abs(away) > 25] = 255
+    segmentation[np.abs(away) > 25] = IGNORE
     segmentation[away < -40] = 1
     segmentation[away > 40] = 2
     saliency = np.where(segmentation == 0, 0, 255).astype(np.uint8)

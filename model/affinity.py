@@ -5,6 +5,8 @@ An affinity is applied as ``A @ maps``: row i weighs all tokens for the new valu
 (paper, equations 6-7; the released code transposes nothing either).
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -88,13 +90,15 @@ class CrossTaskAttention(nn.Module):
         return packed_merge(self.conv3x3, self.conv1x1, first, second, halo)
 
 
-def affinity_rows(queries, keys, start=0, stop=None):
-    """Rows `start` to `stop` of softmax(queries keys^T): (B, stop - start, N)."""
+def affinity_rows(
+    queries: torch.Tensor, keys: torch.Tensor, start: int = 0, stop: int | None = None
+) -> torch.Tensor:
+    """Rows `start` to `stop` of softmax(Q K^T): (B, N, D) twice -> (B, stop - start, N)."""
     return torch.softmax(queries[:, start:stop] @ keys.transpose(1, 2), dim=-1)
 
 
-def attend(queries, keys, values):
-    """Softmax(queries keys^T) values without an N x N copy; values (B, N, D)."""
+def attend(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """softmax(Q K^T) V without an N x N copy; all (B, N, D)."""
     # Torch streams what lies contiguously and has a dimension of heads; else it makes the matrix.
     heads = (maps.contiguous()[:, None] for maps in (queries, keys, values))
     return F.scaled_dot_product_attention(*heads, scale=1.0)[:, 0]
@@ -108,17 +112,22 @@ class BlockAffinity:
     convolution of the self-attention needs one row of its neighbours (a halo), zeros at the rim.
     """
 
-    def __init__(self, sources, cross=None, block_rows=None):
+    def __init__(
+        self,
+        sources: Sequence[tuple[torch.Tensor, torch.Tensor]],
+        cross: CrossTaskAttention | None = None,
+        block_rows: int | None = None,
+    ):
         self.sources = sources
         self.cross = cross
         self.block_rows = block_rows or max(1, BLOCK_ELEMENTS // self.tokens)
 
     @property
-    def tokens(self):
+    def tokens(self) -> int:
         """The number of tokens N."""
         return self.sources[0][0].shape[1]
 
-    def rows(self, start, stop):
+    def rows(self, start: int, stop: int) -> torch.Tensor:
         """Rows `start` to `stop`: (B, stop - start, N)."""
         if self.cross is None:
             return affinity_rows(*self.sources[0], start, stop)
@@ -127,26 +136,26 @@ class BlockAffinity:
         rows = [F.pad(affinity_rows(*source, first, last), rim) for source in self.sources]
         return self.cross.merge(*rows, halo=True)
 
-    def apply(self, maps):
-        """Propagate maps (B, K, h, w)."""
+    def apply(self, maps: torch.Tensor) -> torch.Tensor:
+        """A @ maps: (B, K, h, w) -> the same shape (paper, equations 6-7)."""
         values = tokens(maps).to(self.sources[0][0].dtype)
         starts = range(0, self.tokens, self.block_rows)
         blocks = [self.rows(s, min(s + self.block_rows, self.tokens)) @ values for s in starts]
         return untokens(torch.cat(blocks, dim=1), maps)
 
 
-def apply_affinity(affinity, maps):
-    """Propagate maps (B, K, h, w) by an affinity: a tensor (B, N, N) or a `BlockAffinity`."""
+def apply_affinity(affinity: torch.Tensor | BlockAffinity, maps: torch.Tensor) -> torch.Tensor:
+    """A @ maps for an affinity (B, N, N) and maps (B, K, h, w) (paper, equations 6-7)."""
     if isinstance(affinity, BlockAffinity):
         return affinity.apply(maps)
     return untokens(affinity @ tokens(maps).to(affinity.dtype), maps)
 
 
-def tokens(maps):
+def tokens(maps: torch.Tensor) -> torch.Tensor:
     """(B, K, h, w) -> (B, N, K)."""
     return maps.flatten(2).transpose(1, 2)
 
 
-def untokens(values, like):
+def untokens(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """(B, N, K) -> (B, K, h, w) with the h and w of `like`."""
     return values.transpose(1, 2).unflatten(2, like.shape[-2:])

@@ -146,7 +146,6 @@ class AuxSegNet(nn.Module):
         _check_switches(num_classes, branches, affinity)
         self.design = DESIGNS[design]
         self.branches, self.refined = BRANCHES[branches], AFFINITIES[affinity]
-        self.num_classes = num_classes
         self.backbone = create_backbone(backbone, output_stride=output_stride)
         inputs, cross_task = self.backbone.channels, affinity.startswith("cross_task")
 

@@ -11,12 +11,17 @@ import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
+from model.auxsegnet import AuxSegNet
 from model.backbones.resnet38 import ResNet38
 from model.designs import DESIGNS
+from model.listing import listed
 from model.mxnet_params import is_mxnet_params, read_mxnet_params
+
+State = dict[str, torch.Tensor]
 
 WRAPPERS = ("state_dict", "model")
 COUNTER = "num_batches_tracked"
@@ -86,20 +91,20 @@ class WeightsReport:
     missing: tuple[str, ...]
     unused: tuple[str, ...]
 
-    def __str__(self):
+    def __str__(self) -> str:
         line = f"{self.path}: {len(self.loaded)} loaded"
         if self.missing:
-            line += f"; missing, so left as initialised: {_listed(self.missing)}"
+            line += f"; missing, so left as initialised: {listed(self.missing)}"
         if self.unused:
-            line += f"; unused: {_listed(self.unused)}"
+            line += f"; unused: {listed(self.unused)}"
         return line
 
 
-def load_weights(model, path, *, new_classes=False):
+def load_weights(network: AuxSegNet, path: str | Path) -> WeightsReport:
     """Load a weight file into an `AuxSegNet`; returns a `WeightsReport`.
 
     Layers that depend on the number of classes are left at initialisation where that number
-    differs in a published file. For this workflow's own checkpoints that needs `new_classes`.
+    differs in a published file; a checkpoint of this workflow must have the same.
 
     Raises `ValueError` with one line, leaving the network as it was, if the file cannot be read,
     nothing in it fits, a weight of the backbone is missing, shapes differ, or a value that would
@@ -108,7 +113,7 @@ def load_weights(model, path, *, new_classes=False):
     source = read_state(path)
     target = {
         name: value
-        for name, value in released_names(model.state_dict()).items()
+        for name, value in released_names(network.state_dict()).items()
         if not name.endswith(COUNTER)
     }
     # name in a checkpoint -> name in the file
@@ -122,7 +127,7 @@ def load_weights(model, path, *, new_classes=False):
         names[renamed] = name
     found = {name: source[names[name]] for name in target if name in names}
     own = any(name.startswith("backbone.") for name in source)
-    if new_classes or not own:
+    if not own:
         found = {name: v for name, v in found.items() if not _other_classes(name, v, target)}
     _check_complete(source, found, target, path)
     _check_shapes(found, target, path)
@@ -138,12 +143,12 @@ def load_weights(model, path, *, new_classes=False):
     )
 
 
-def released_names(state):
+def released_names(state: State) -> State:
     """A state dict of an `AuxSegNet`, with the names that the released code has for its layers."""
     return {_renamed(name, RELEASED_LAYERS): value for name, value in state.items()}
 
 
-def own_names(state):
+def own_names(state: State) -> State:
     """Undo `released_names`."""
     return {_renamed(name, OWN_LAYERS): value for name, value in state.items()}
 
@@ -153,7 +158,7 @@ def _renamed(name, layers):
     return f"{layers.get(layer, layer)}.{field}"
 
 
-def released_state(network):
+def released_state(network: AuxSegNet) -> State:
     """State dict of a network as the released code has it, which can load it strictly.
 
     A classifier alone has the names of PSA's. The two attention blocks of the released network
@@ -194,7 +199,7 @@ def _idle_layers(block, theta):
     }
 
 
-def read_state(path):
+def read_state(path: str | Path) -> State:
     """The file's flat dict of name -> tensor, `module.` removed, counters of batches dropped.
 
     What wrote the file is told by its content, not by its name. Raises `ValueError` with one line
@@ -213,7 +218,7 @@ def read_state(path):
     other = [name for name, value in content.items() if not isinstance(value, torch.Tensor)]
     if other:
         raise ValueError(
-            f"{path}: not a state dict: {_listed(other)} is no tensor; choose a file of weights"
+            f"{path}: not a state dict: {listed(other)} is no tensor; choose a file of weights"
         )
     state = _unwrapped(content, path)
     classifier = state.get("fc8.weight")
@@ -265,7 +270,7 @@ def _model_name(name, target):
     return f"backbone.{name}"
 
 
-def mxnet_name(name):
+def mxnet_name(name: str) -> str:
     """Name in `ResNet38` of an array of the MXNet file; what has none there stays as it is."""
     bare = name.split(":", 1)[1]
     if bare == "conv1a_weight":
@@ -281,7 +286,7 @@ def mxnet_name(name):
     return f"{block}.{layer}_branch{branch}.{MXNET_FIELDS[field]}"
 
 
-def efficientnet_lite_name(name):
+def efficientnet_lite_name(name: str) -> str:
     """Name in `EfficientNetLite0` of a tensor of `efficientnet-lite-pytorch`; else unchanged."""
     layer, _, field = name.rpartition(".")
     if layer in LITE_LAYERS:
@@ -308,12 +313,12 @@ def _check_complete(source, found, target, path):
     missing = [name for name in backbone if name not in found]
     if len(missing) == len(backbone):
         raise ValueError(
-            f"{path}: nothing fits the backbone (the file has {_listed(source)}; the "
-            f"network has {_listed(backbone)}); choose the weights of this backbone"
+            f"{path}: nothing fits the backbone (the file has {listed(source)}; the "
+            f"network has {listed(backbone)}); choose the weights of this backbone"
         )
     if missing:
         raise ValueError(
-            f"{path}: weights of the backbone are missing: {_listed(missing)}; choose the weights"
+            f"{path}: weights of the backbone are missing: {listed(missing)}; choose the weights"
             " of this backbone"
         )
 
@@ -326,7 +331,7 @@ def _check_shapes(found, target, path):
     ]
     if different:
         raise ValueError(
-            f"{path}: shapes differ: {_listed(different)}; choose the weights of this network"
+            f"{path}: shapes differ: {listed(different)}; choose the weights of this network"
         )
 
 
@@ -341,11 +346,5 @@ def _check_values(found, path):
     ]
     if bad:
         raise ValueError(
-            f"{path}: not finite floating-point numbers: {_listed(bad)}; choose other weights"
+            f"{path}: not finite floating-point numbers: {listed(bad)}; choose other weights"
         )
-
-
-def _listed(names, limit=5):
-    names = list(names)
-    more = f" (and {len(names) - limit} more)" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more

@@ -256,7 +256,7 @@ def test_arguments_from_the_configuration_build_the_network(tiny_backbone):
     switches = {"design": "official", "branches": "all", "affinity": "cross_task"}
     arguments = network_arguments(3, backbone, switches)
     network = AuxSegNet(**arguments)
-    assert network.num_classes == 3
+    assert network.fc8.out_channels == 3
     assert network.design.output_projection
 
 

@@ -1,4 +1,8 @@
-"""The exceptions that a person is meant to read."""
+"""The exceptions that a person is meant to read, and the parts of their lines."""
+
+from model.listing import listed
+
+__all__ = ["InputError", "StoppedError", "listed", "printable", "reason_of"]
 
 
 class InputError(ValueError):
@@ -15,13 +19,6 @@ class StoppedError(Exception):
     def __init__(self, message, number):
         super().__init__(message)
         self.status = 128 + number
-
-
-def listed(items, limit=5):
-    """Join the first few items of a collection for an error line: ``a, b, c (and 7 more)``."""
-    items = [str(item) for item in items]
-    shown = ", ".join(items[:limit])
-    return shown if len(items) <= limit else f"{shown} (and {len(items) - limit} more)"
 
 
 def printable(text):

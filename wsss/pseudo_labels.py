@@ -3,9 +3,8 @@
 import cv2
 import numpy as np
 
+from model.labels import IGNORE
 from wsss.crf import refine_saliency
-
-IGNORE = 255
 
 
 def fuse(cams, saliency, labels, cam_threshold=0.2, saliency_threshold=0.06):

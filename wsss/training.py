@@ -15,7 +15,8 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from model.backbones import freeze
-from model.losses import IGNORE, classification_loss, stage_losses, weighted_sum
+from model.labels import IGNORE
+from model.losses import classification_loss, stage_losses, weighted_sum
 from wsss.artifacts import installed_versions
 from wsss.batches import BatchPlan, TrainingImages, batch_loader, batches_of
 from wsss.devices import autocast

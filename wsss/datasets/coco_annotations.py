@@ -15,7 +15,8 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from wsss.datasets.index import IGNORE, check_id
+from model.labels import IGNORE
+from wsss.datasets.index import check_id
 from wsss.errors import InputError
 
 log = logging.getLogger(__name__)

@@ -30,7 +30,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from wsss.datasets.index import IGNORE
+from model.labels import IGNORE
 from wsss.errors import InputError
 from wsss.files import atomic_path, sha256_of
 from wsss.palette import write_palette_png

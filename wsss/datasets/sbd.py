@@ -12,14 +12,13 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
+from model.labels import IGNORE
 from wsss.datasets.index import check_id
 from wsss.datasets.voc import CLASSES
 from wsss.errors import InputError
 from wsss.files import atomic_path
 from wsss.images import image_size, read_mask
 from wsss.palette import write_palette_png
-
-IGNORE = 255
 
 
 def read_segmentation(path: Path) -> np.ndarray:
