@@ -12,6 +12,7 @@ import torch
 from gpu_check.size import Size
 from model.auxsegnet import AuxSegNet
 from model.backbones import freeze
+from model.labels import IGNORE
 from wsss.artifacts import ArtifactWriter
 from wsss.checkpoint import network_arguments, save_checkpoint
 from wsss.configuration.resolve import plain, resolve
@@ -94,13 +95,13 @@ class Material:
         network = self.network(self.settings["backbone"]["name"])
         save_checkpoint(self.model, network, arguments, self.identity(seed=0), self.settings)
 
-    def network(self, backbone: str, recipe: str | None = None) -> AuxSegNet:
+    def network(self, backbone: str, design: str | None = None) -> AuxSegNet:
         """A network with random weights, always the same; as a stage begins to train it."""
         torch.manual_seed(0)
         network = AuxSegNet(
             len(CLASSES),
             backbone,
-            recipe or self.settings["network"]["recipe"],
+            design or self.settings["network"]["design"],
             attention_start="similarity",
         )
         if backbone == self.settings["backbone"]["name"]:
@@ -154,7 +155,7 @@ def labels_by_brightness(image: np.ndarray) -> dict[str, np.ndarray]:
     grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (0, 0), 3).astype(int)
     away = grey - int(np.median(grey))
     segmentation = np.zeros(grey.shape, np.uint8)
-    segmentation[np.abs(away) > 25] = 255
+    segmentation[np.abs(away) > 25] = IGNORE
     segmentation[away < -40] = 1
     segmentation[away > 40] = 2
     saliency = np.where(segmentation == 0, 0, 255).astype(np.uint8)

@@ -127,12 +127,12 @@ def imports_labels(variant):
 
 
 def classifier_settings():
-    """What trains the classifier, for all variants; of the network only the recipe counts.
+    """What trains the classifier, for all variants; of the network only the design counts.
 
     As a function, or Snakemake would take {braces} in a text for its wildcards.
     """
     sections = CONFIG.model_dump(include={"backbone", "classifier", "images"})
-    return lambda _: as_json(sections | {"network": {"recipe": CONFIG.network.recipe}})
+    return lambda _: as_json(sections | {"network": {"design": CONFIG.network.design}})
 
 
 def training_settings(wildcards):

@@ -60,13 +60,13 @@ def varied(network, image):
     As it is, it sees one class everywhere, since its affinity is an even average. Here attention
     is made selective, and each class a direction in which the features of the image vary.
     """
-    for attention in (network.seg_att, network.sal_att):
-        attention.theta.weight.data *= 8
-        attention.phi.weight.data *= 8
-    layer, network.seg_conv4 = network.seg_conv4, nn.Identity()
+    for branch in (network.seg, network.sal):
+        branch.attention.query.weight.data *= 8
+        branch.attention.key.weight.data *= 8
+    layer, network.seg.classifier = network.seg.classifier, nn.Identity()
     view = Viewer(network.eval(), torch.device("cpu"), 96)
     features = view.run(image).segmentation[0].flatten(1).clone()
-    network.seg_conv4 = layer
+    network.seg.classifier = layer
     mean = features.mean(dim=1)
     weight = torch.randn(layer.weight.shape[:2])
     weight -= torch.outer(weight @ mean, mean) / (mean @ mean)

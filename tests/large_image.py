@@ -29,8 +29,8 @@ def dense_row(sources, cross, row, values):
     for task, (queries, keys) in enumerate(sources):
         scores = queries[0, wanted] @ keys[0].T
         stack[0, task, [i - row + 1 for i in wanted]] = scores.softmax(dim=-1)
-    hidden = torch.conv2d(stack, cross[0].weight, padding=(0, 1)).relu()
-    weights = torch.conv2d(hidden, cross[2].weight, cross[2].bias).softmax(dim=1)
+    hidden = torch.conv2d(stack, cross.conv3x3.weight, padding=(0, 1)).relu()
+    weights = cross.conv1x1(hidden).softmax(dim=1)
     return (weights[0, :, 0] * stack[0, :, 1]).sum(dim=0) @ values
 
 
@@ -40,7 +40,7 @@ def main():
     torch.manual_seed(0)
     BACKBONES["tiny"] = TinyBackbone
     network = AuxSegNet(3, "tiny", decoder_channels=8, attention_start="similarity").eval()
-    for parameter in network.cross_att.parameters():
+    for parameter in network.cross_attention.parameters():
         torch.nn.init.normal_(parameter)
     network(torch.randn(1, 3, 64, 64), affinity="blocks")  # what is loaded once is not counted
     if sys.argv[1] == "affinity":
@@ -58,14 +58,15 @@ def affinity_alone(network):
     """Memory of applying the affinity, and how far ten of its rows are from the plain formula."""
     height, width = (side // 8 for side in SIZE)
     features = torch.randn(2, 1, 8, height, width)
-    sources = [network.sal_att(features[0]), network.seg_att(features[1])]
+    branches = zip((network.sal, network.seg), features, strict=True)
+    sources = [branch.attention(maps, whole=False)[1] for branch, maps in branches]
     maps = torch.rand(1, 2, height, width)
     before = memory("VmRSS")
-    found = BlockAffinity(sources, network.cross_att).apply(maps).flatten(2)[0].T
+    found = BlockAffinity(sources, network.cross_attention).apply(maps).flatten(2)[0].T
     growth = memory("VmHWM") - before
     values = maps.flatten(2)[0].T
     rows = [0, 1023, 1024, len(values) - 1, *torch.randint(len(values), (6,)).tolist()]
-    expected = torch.stack([dense_row(sources, network.cross_att, r, values) for r in rows])
+    expected = torch.stack([dense_row(sources, network.cross_attention, r, values) for r in rows])
     difference = (found[rows] - expected).abs().max() / expected.abs().max()
     return {"tokens": len(values), "growth": growth, "difference": difference.item()}
 

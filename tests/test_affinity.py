@@ -10,8 +10,8 @@ import pytest
 import torch
 from workspace import ROOT
 
-import model.affinity
-from model.affinity import Attention, BlockAffinity, CrossTaskAttention, affinity_rows, attend
+from model import packed_affinity
+from model.affinity import BlockAffinity, CrossTaskAttention, NonLocal, affinity_rows, attend
 
 
 @pytest.fixture
@@ -24,19 +24,15 @@ def cross():
 
 
 @pytest.mark.parametrize("size", [5, 8, 24, 37])
-def test_merge_equals_convolutions_and_softmax(cross, size):
+def test_packed_form_equals_the_plain_one(cross, size):
     first, second = torch.rand(2, 3, size, size).softmax(dim=-1)
-    stack = torch.stack([first, second], dim=1)
-    weights = cross(stack).softmax(dim=1)
-    expected = weights[:, 0] * first + weights[:, 1] * second
-    torch.testing.assert_close(cross.merge(first, second), expected)
+    torch.testing.assert_close(cross.merge(first, second), cross(first, second))
 
 
-def test_merge_has_the_gradients_of_the_plain_form(cross):
+def test_packed_form_has_the_gradients_of_the_plain_one(cross):
     first, second = (torch.rand(2, 13, 13).softmax(dim=-1) for _ in range(2))
-    stack = torch.stack([first, second], dim=1)
     target = torch.rand(2, 13, 13)
-    ((cross(stack).softmax(dim=1) * stack).sum(dim=1) * target).sum().backward()
+    (cross(first, second) * target).sum().backward()
     expected = [parameter.grad.clone() for parameter in cross.parameters()]
     cross.zero_grad()
     (cross.merge(first, second) * target).sum().backward()
@@ -48,13 +44,13 @@ def test_merge_has_the_gradients_of_the_plain_form(cross):
 @pytest.mark.parametrize("tasks", [1, 2])
 def test_blocks_equal_the_whole_matrix(cross, tasks, block_rows):
     torch.manual_seed(1)
-    sources = [Attention(6)(torch.randn(2, 6, 4, 5)) for _ in range(tasks)]
+    sources = [NonLocal(6)(torch.randn(2, 6, 4, 5), whole=False)[1] for _ in range(tasks)]
     matrices = [affinity_rows(*source) for source in sources]
-    whole = matrices[0] if tasks == 1 else cross.merge(*matrices)
     maps = torch.rand(2, 3, 4, 5)
-    expected = torch.einsum("bij,bkj->bki", whole, maps.flatten(2)).reshape(maps.shape)
-    blocks = BlockAffinity(sources, cross if tasks == 2 else None, block_rows)
-    torch.testing.assert_close(blocks.apply(maps), expected)
+    found = BlockAffinity(sources, cross if tasks == 2 else None, block_rows).apply(maps)
+    for whole in [matrices[0]] if tasks == 1 else [cross(*matrices), cross.merge(*matrices)]:
+        expected = torch.einsum("bij,bkj->bki", whole, maps.flatten(2)).reshape(maps.shape)
+        torch.testing.assert_close(found, expected)
 
 
 def test_attention_streams_what_the_matrix_gives():
@@ -99,7 +95,7 @@ def test_the_network_holds_no_whole_matrix_of_a_large_image():
 
 
 def test_what_is_kept_from_inference_can_be_trained_with(cross):
-    model.affinity._packing_places.cache_clear()
+    packed_affinity._packing_places.cache_clear()
     first, second = (torch.rand(1, 9, 9).softmax(dim=-1) for _ in range(2))
     with torch.inference_mode():
         cross.merge(first, second)

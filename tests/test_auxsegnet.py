@@ -1,4 +1,4 @@
-"""The network against both recipes written out in plain operations, from the text of FIELD."""
+"""The network against both designs written out in plain operations, from the text of FIELD."""
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ from model.affinity import BlockAffinity
 from model.auxsegnet import AFFINITIES, BRANCHES, AuxSegNet
 from model.backbones import BACKBONES, FixedBatchNorm2d, freeze
 from model.losses import stage_losses, weighted_sum
+from model.weights import released_names
 from wsss.inference import Viewer, predict
 
 CLASSES = 3
@@ -23,15 +24,15 @@ def images():
 
 @pytest.fixture
 def build(tiny_backbone):
-    def build(recipe="paper", backbone="tiny", **options):
+    def build(design="paper", backbone="tiny", **options):
         torch.manual_seed(0)
-        network = AuxSegNet(CLASSES, backbone, recipe, decoder_channels=16, **options).eval()
+        network = AuxSegNet(CLASSES, backbone, design, decoder_channels=16, **options).eval()
         # Affinities that are not uniform and weights that differ from pixel to pixel.
         for name, parameter in network.named_parameters():
             if not name.startswith("backbone."):
                 torch.nn.init.normal_(parameter, std=2 * parameter[0].numel() ** -0.5)
-        if hasattr(network, "cross_att"):
-            network.cross_att[0].weight.data *= 20
+        if network.cross_attention is not None:
+            network.cross_attention.conv3x3.weight.data *= 20
         return network
 
     return build
@@ -94,12 +95,12 @@ def paper(state, f):
 
 
 @pytest.mark.parametrize("backbone", ["tiny", "efficientnet_lite0"])
-@pytest.mark.parametrize(("recipe", "reference"), [("official", official), ("paper", paper)])
+@pytest.mark.parametrize(("design", "reference"), [("official", official), ("paper", paper)])
 @torch.no_grad()
-def test_forward_is_the_text_of_the_recipe(build, images, recipe, reference, backbone):
-    network = build(recipe, backbone)
+def test_forward_is_the_text_of_the_design(build, images, design, reference, backbone):
+    network = build(design, backbone)
     output, features = network(images), network.backbone(images)
-    logits, refined, affinity, weights = reference(network.state_dict(), features)
+    logits, refined, affinity, weights = reference(released_names(network.state_dict()), features)
     # The case says something: neither affinity is uniform, and both get a changing share.
     assert affinity.amax() > 3 / affinity.shape[1]
     assert weights.std() > 0.01
@@ -115,7 +116,7 @@ def test_forward_is_the_text_of_the_recipe(build, images, recipe, reference, bac
     fc8 = network.fc8.weight[:, :, 0, 0]
     close(output.class_logits, features.mean(dim=(2, 3)) @ fc8.T)
     close(output.cams, torch.einsum("ck,bkhw->bchw", fc8, features))
-    if recipe == "paper":
+    if design == "paper":
         close(output.refined_segmentation.sum(dim=1), torch.ones(2, 8, 22))
 
 
@@ -131,13 +132,13 @@ class FlatBackbone(nn.Module):
         return images.new_ones(len(images), 64, 2, 3)
 
 
-@pytest.mark.parametrize(("recipe", "seen"), [("paper", {1.0}), ("official", {0.0, 2.0})])
+@pytest.mark.parametrize(("design", "seen"), [("paper", {1.0}), ("official", {0.0, 2.0})])
 @torch.no_grad()
-def test_the_classifier_drops_what_its_recipe_says(monkeypatch, recipe, seen):
+def test_the_classifier_drops_what_its_design_says(monkeypatch, design, seen):
     """Half of the channels or none, each as a whole; and only while it learns."""
     monkeypatch.setitem(BACKBONES, "flat", FlatBackbone)
     torch.manual_seed(0)
-    network = AuxSegNet(64, "flat", recipe, branches="cls", affinity="none")
+    network = AuxSegNet(64, "flat", design, branches="cls", affinity="none")
     assert network.fc8.bias is None
     network.fc8.weight.data = torch.eye(64)[..., None, None]  # each class reads its channel
     images = torch.zeros(4, 3, 16, 24)
@@ -159,11 +160,11 @@ ALLOWED = {
 }
 
 
-@pytest.mark.parametrize("recipe", ["paper", "official"])
+@pytest.mark.parametrize("design", ["paper", "official"])
 @pytest.mark.parametrize(("branches", "affinity"), sorted(ALLOWED))
 @torch.no_grad()
-def test_switches_say_which_outputs_there_are(build, images, branches, affinity, recipe):
-    output = build(recipe, branches=branches, affinity=affinity)(images)
+def test_switches_say_which_outputs_there_are(build, images, branches, affinity, design):
+    output = build(design, branches=branches, affinity=affinity)(images)
     expected = set()
     if branches in ("cls", "seg_cls", "all"):
         expected |= {"class_logits", "cams"}
@@ -203,7 +204,7 @@ def test_affinity_of_a_branch_that_is_off_is_refused(build, branches, affinity):
     [
         ({"branches": "everything"}, "unknown branches 'everything'; known: cls, seg"),
         ({"affinity": "some"}, "unknown affinity 'some'; known: none"),
-        ({"recipe": "mine"}, "unknown network recipe 'mine'; known: paper"),
+        ({"design": "mine"}, "unknown design 'mine'; known: paper"),
         ({"backbone": "vgg"}, "unknown backbone 'vgg'"),
     ],
 )
@@ -220,10 +221,10 @@ def test_unknown_mode_and_no_classes_are_refused(build, images):
 
 
 @pytest.mark.parametrize("affinity", ["segmentation", "cross_task_segmentation", "cross_task"])
-@pytest.mark.parametrize("recipe", ["paper", "official"])
+@pytest.mark.parametrize("design", ["paper", "official"])
 @torch.no_grad()
-def test_blocks_give_what_the_whole_matrix_gives(build, images, recipe, affinity):
-    network = build(recipe, affinity=affinity)
+def test_blocks_give_what_the_whole_matrix_gives(build, images, design, affinity):
+    network = build(design, affinity=affinity)
     full, blocks = network(images), network(images, affinity="blocks")
     assert isinstance(blocks.affinity, BlockAffinity)
     assert fields(blocks) == fields(full)
@@ -244,10 +245,10 @@ def test_without_affinity_the_plain_outputs_stay(build, images):
         torch.testing.assert_close(getattr(plain, name), getattr(full, name), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("recipe", ["paper", "official"])
+@pytest.mark.parametrize("design", ["paper", "official"])
 @torch.no_grad()
-def test_affinities_are_float32_under_mixed_precision(build, images, recipe):
-    network = build(recipe)
+def test_affinities_are_float32_under_mixed_precision(build, images, design):
+    network = build(design)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         full, blocks = network(images), network(images, affinity="blocks")
     assert full.segmentation.dtype == torch.bfloat16  # the rest is not
@@ -258,7 +259,7 @@ def test_affinities_are_float32_under_mixed_precision(build, images, recipe):
     # Products and a softmax of eight bits would not agree so well.
     maps = torch.rand(2, 5, 8, 22)
     torch.testing.assert_close(blocks.affinity.apply(maps), spread(full.affinity, maps))
-    if recipe == "paper":
+    if design == "paper":
         torch.testing.assert_close(full.refined_segmentation.sum(dim=1), torch.ones(2, 8, 22))
 
 
@@ -274,7 +275,7 @@ def test_affinity_can_start_as_the_similarity_of_features(tiny_backbone, images)
     options = {"branches": "seg", "affinity": "segmentation", "decoder_channels": 16}
     network = AuxSegNet(CLASSES, "tiny", attention_start="similarity", **options).eval()
     images = 20 * images  # else the features are so small that any softmax is even
-    state, f = network.state_dict(), network.backbone(images)
+    state, f = released_names(network.state_dict()), network.backbone(images)
     x = conv(state, "seg_conv2", conv(state, "seg_conv1", f, 6).relu(), 12).relu().flatten(2)
     expected = torch.softmax(x.transpose(1, 2) @ x, dim=2)
     assert expected.amax() > 10 / expected.shape[1]
@@ -300,13 +301,12 @@ OFFICIAL_NAMES = {
 }
 
 
-@pytest.mark.parametrize("recipe", ["official", "paper"])
-def test_heads_have_the_names_of_the_released_code(tiny_backbone, recipe):
-    network = AuxSegNet(20, "tiny", recipe)
-    state = network.state_dict()
+@pytest.mark.parametrize("design", ["official", "paper"])
+def test_heads_have_the_names_of_the_released_code(tiny_backbone, design):
+    state = released_names(AuxSegNet(20, "tiny", design).state_dict())
     names = {name for name in state if not name.startswith("backbone.")}
     absent = set()
-    if recipe == "paper":
+    if design == "paper":
         absent = with_bias("seg_conv3", "sal_conv3", "seg_W", "sal_W")
     assert names == OFFICIAL_NAMES - absent
     for name, shape in {
@@ -331,12 +331,12 @@ def test_dropout_of_the_official_classifier_spares_the_cams(build, images):
     torch.testing.assert_close(first.cams, second.cams)
 
 
-@pytest.mark.parametrize("recipe", ["paper", "official"])
-def test_every_parameter_learns(build, images, recipe):
-    network = build(recipe)
+@pytest.mark.parametrize("design", ["paper", "official"])
+def test_every_parameter_learns(build, images, design):
+    network = build(design)
     labels = torch.randint(0, 2, (2, *IMAGE), dtype=torch.uint8)
     losses = stage_losses(
-        network(images), torch.ones(2, CLASSES), labels, labels, recipe == "paper"
+        network(images), torch.ones(2, CLASSES), labels, labels, design == "paper"
     )
     sum(losses.values()).backward()
     without = [
@@ -345,7 +345,7 @@ def test_every_parameter_learns(build, images, recipe):
         if parameter.requires_grad and (parameter.grad is None or not parameter.grad.any())
     ]
     # A softmax over keys does not see what all its keys have in common.
-    assert set(without) <= {"seg_att.phi.bias", "sal_att.phi.bias"}
+    assert set(without) <= {"seg.attention.key.bias", "sal.attention.key.bias"}
 
 
 def test_resnet38_trains_a_step_and_predicts_a_photograph():
@@ -360,7 +360,9 @@ def test_resnet38_trains_a_step_and_predicts_a_photograph():
     watched = {
         name: parameter.detach().clone()
         for name, parameter in network.named_parameters()
-        if name.endswith(("conv1a.weight", "b7.conv_branch1.weight", "conv4.weight", "fc8.weight"))
+        if name.endswith(
+            ("conv1a.weight", "b7.conv_branch1.weight", "classifier.weight", "fc8.weight")
+        )
     }
     labels = torch.randint(0, 21, (1, 64, 64), generator=torch.Generator().manual_seed(0))
     losses = stage_losses(

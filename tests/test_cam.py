@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-from model.affinity import Attention, BlockAffinity, CrossTaskAttention, affinity_rows
+from model.affinity import BlockAffinity, CrossTaskAttention, NonLocal, affinity_rows
 from wsss.cam import normalise, refine, resize
 
 
@@ -36,9 +36,9 @@ def test_refine_is_a_matrix_product_and_no_more():
 
 def test_refine_takes_an_affinity_in_row_blocks():
     torch.manual_seed(1)
-    sources = [Attention(6)(torch.randn(1, 6, 4, 5)) for _ in range(2)]
+    sources = [NonLocal(6)(torch.randn(1, 6, 4, 5), whole=False)[1] for _ in range(2)]
     cross = CrossTaskAttention()
-    matrix = cross.merge(*(affinity_rows(*source) for source in sources)).detach()
+    matrix = cross(*(affinity_rows(*source) for source in sources)).detach()
     cams = torch.rand(1, 3, 4, 5)
     blocks = refine(cams, BlockAffinity(sources, cross, block_rows=7)).detach()
     torch.testing.assert_close(blocks, refine(cams, matrix), rtol=1e-5, atol=0)

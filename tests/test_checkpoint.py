@@ -48,7 +48,7 @@ def saved(build, tmp_path):
 
 
 def test_network_comes_back_ready_to_predict(saved):
-    path, network = saved(recipe="official", branches="seg_sal", affinity="segmentation")
+    path, network = saved(design="official", branches="seg_sal", affinity="segmentation")
     loaded, checkpoint = load_network(path, torch.device("cpu"), **WHO)
     assert not loaded.training
     images = torch.randn(1, 3, 32, 40)
@@ -59,13 +59,21 @@ def test_network_comes_back_ready_to_predict(saved):
     assert checkpoint["identity"] == WHO
 
 
+def test_files_have_the_released_names(saved):
+    """As those of older versions, whose network had these names itself."""
+    path, network = saved()
+    names = set(read_checkpoint(path)["model"])
+    assert {"seg_conv4.weight", "sal_att.theta.bias", "sal_g.weight", "fc8.weight"} <= names
+    assert not names & {n for n in network.state_dict() if n.startswith(("seg", "sal", "cross"))}
+
+
 def test_digest_is_of_names_and_values(build):
     state = build()[0].state_dict()
     digest = state_digest(state)
     assert state_digest(dict(reversed(state.items()))) == digest
     assert state_digest(build()[0].state_dict()) == digest
     assert state_digest(build(seed=1)[0].state_dict()) != digest
-    name = "seg_conv4.weight"
+    name = "seg.classifier.weight"
     assert state_digest({k + "x" if k == name else k: v for k, v in state.items()}) != digest
     assert state_digest(state | {name: state[name].half()}) != digest
     assert state_digest(state | {name: state[name].flatten()}) != digest
@@ -94,6 +102,16 @@ def test_checkpoint_from_before_sources_were_recorded_is_loaded(saved, build, tm
     checkpoint = load_shared_weights(build(seed=1)[0], tmp_path / "old.pt", **WHO)
     assert state_digest(loaded.state_dict()) == state_digest(network.state_dict())
     assert checkpoint["digest"] == content["digest"]
+
+
+def test_checkpoint_whose_design_was_called_its_recipe_is_loaded(saved, tmp_path):
+    path, network = saved(design="official")
+    content = torch.load(path, weights_only=True)
+    content["arguments"]["recipe"] = content["arguments"].pop("design")
+    torch.save(content, tmp_path / "old.pt")
+    loaded, checkpoint = load_network(tmp_path / "old.pt", torch.device("cpu"), **WHO)
+    assert loaded.design == network.design
+    assert checkpoint["arguments"] == read_checkpoint(path)["arguments"]
 
 
 def test_a_stage_records_the_model_and_the_pseudo_labels_that_it_learnt_from(
@@ -235,11 +253,11 @@ def test_weights_of_another_shape_or_backbone_are_refused(saved, build, tmp_path
 
 def test_arguments_from_the_configuration_build_the_network(tiny_backbone):
     backbone = {"name": "tiny", "output_stride": 8, "weights": "weights/tiny.pth"}
-    switches = {"recipe": "official", "branches": "all", "affinity": "cross_task"}
+    switches = {"design": "official", "branches": "all", "affinity": "cross_task"}
     arguments = network_arguments(3, backbone, switches)
     network = AuxSegNet(**arguments)
-    assert network.num_classes == 3
-    assert network.recipe.output_projection
+    assert network.fc8.out_channels == 3
+    assert network.design.output_projection
 
 
 @pytest.mark.parametrize(

@@ -132,13 +132,13 @@ def choices(key):
 def test_choices_are_what_the_code_offers():
     from model.auxsegnet import AFFINITIES, ATTENTION_STARTS, BRANCHES
     from model.backbones import BACKBONES
-    from model.recipes import RECIPES
+    from model.designs import DESIGNS
     from wsss.saliency import SOURCES
 
     assert choices("network.branches") == set(BRANCHES) - {"cls"}
     assert choices("network.affinity") == set(AFFINITIES)
     assert choices("network.attention_start") == set(ATTENTION_STARTS)
-    assert choices("network.recipe") == set(RECIPES)
+    assert choices("network.design") == set(DESIGNS)
     assert choices("backbone.name") == set(BACKBONES)
     assert choices("saliency.source") == set(SOURCES)
 
@@ -555,7 +555,7 @@ VOC2012 = {
     "backbone.name": "resnet38",
     "backbone.output_stride": 8,
     "backbone.weights": "weights/ilsvrc-cls_rna-a1_cls1000_ep-0001.params",
-    "network.recipe": "paper",
+    "network.design": "paper",
     "network.branches": "all",
     "network.affinity": "cross_task",
     "network.attention_start": "random",
@@ -675,7 +675,7 @@ def test_coco_has_the_setting_of_voc_but_for_the_data_set():
 def test_official_differs_from_paper_as_the_released_code_does():
     paper, official = leaves(read_recipe("paper")), leaves(read_recipe("official"))
     assert {key: value for key, value in official.items() if value != paper[key]} == {
-        "network.recipe": "official",
+        "network.design": "official",
         "pseudo_labels.background": "updated",
         "stage.epochs": 15,
         "stage.learning_rate": 0.0007,

@@ -24,7 +24,7 @@ class FakeNetwork:
 
     def __init__(self, paper=True):
         self.backbone = BACKBONE
-        self.recipe = SimpleNamespace(refine_probabilities=paper)
+        self.design = SimpleNamespace(refine_probabilities=paper)
         self.paper, self.calls = paper, []
 
     def __call__(self, images, affinity):
@@ -204,9 +204,9 @@ def test_network_without_affinity_predicts_unrefined(image):
 
 @pytest.fixture
 def network(tiny_backbone):
-    def build(image, recipe="paper"):
+    def build(image, design="paper"):
         torch.manual_seed(0)
-        return varied(AuxSegNet(CLASSES, "tiny", recipe, decoder_channels=8), image)
+        return varied(AuxSegNet(CLASSES, "tiny", design, decoder_channels=8), image)
 
     return build
 
@@ -219,15 +219,15 @@ def dense(found):
     return maps
 
 
-@pytest.mark.parametrize("recipe", ["paper", "official"])
+@pytest.mark.parametrize("design", ["paper", "official"])
 @pytest.mark.parametrize("merge", ["max", "mean"])
 @pytest.mark.parametrize("size", [(48, 64), (45, 61), (5, 90)])
-def test_a_mirrored_photograph_has_the_mirrored_result(network, size, merge, recipe):
+def test_a_mirrored_photograph_has_the_mirrored_result(network, size, merge, design):
     """Exactly so with flip, whatever the size: both have the same views."""
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     mirrored = np.ascontiguousarray(image[:, ::-1])
     settings = {"scales": [0.75, 1.0, 1.3], "flip": True, "merge": merge}
-    view = viewer(network(image, recipe))
+    view = viewer(network(image, design))
     first, second = (dense(predict(view, i, **settings)) for i in (image, mirrored))
     np.testing.assert_allclose(second[..., ::-1], first, atol=2e-3)
     alone = settings | {"flip": False}

@@ -1,4 +1,4 @@
-"""Recipe `paper` against its equations in loops of numpy, and its gradients against differences."""
+"""Design `paper` against its equations in loops of numpy, and its gradients against differences."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ import torch
 
 from model.auxsegnet import AuxSegNet
 from model.losses import stage_losses, weighted_sum
+from model.weights import released_names
 
 CLASSES, SIZE, CROP = 2, (3, 4), (24, 32)
 TOKENS = SIZE[0] * SIZE[1]
@@ -19,9 +20,9 @@ def network(tiny_backbone):
     for name, parameter in network.named_parameters():
         if not name.startswith("backbone."):
             torch.nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5)
-    network.cross_att[0].weight.data *= 20
-    for task in ("seg", "sal"):
-        getattr(network, f"{task}_att").theta.weight.data *= 1500  # its features are small
+    network.cross_attention.conv3x3.weight.data *= 20
+    for branch in (network.seg, network.sal):
+        branch.attention.query.weight.data *= 1500  # its features are small
     return network
 
 
@@ -102,13 +103,12 @@ def refined(affinity, probabilities):
 
 @torch.no_grad()
 def test_the_forward_pass_is_the_equations_in_loops(network, images):
-    state, output = network.state_dict(), network(images)
+    state, output = released_names(network.state_dict()), network(images)
     features = network.backbone(images)
     logits, affinities = {}, {}
-    for task in ("seg", "sal"):
-        conv1, conv2 = getattr(network, f"{task}_conv1"), getattr(network, f"{task}_conv2")
-        assert (conv1.dilation, conv2.dilation) == ((6, 6), (12, 12))
-        decoded = tokens(conv2(conv1(features).relu()).relu())
+    for task, branch in (("seg", network.seg), ("sal", network.sal)):
+        assert (branch.conv1.dilation, branch.conv2.dilation) == ((6, 6), (12, 12))
+        decoded = tokens(branch.conv2(branch.conv1(features).relu()).relu())
         affinities[task], added = task_affinity(state, task, decoded)
         logits[task] = np.array(pointwise(state, f"{task}_conv4", added))
     affinity = cross_task_affinity(state, affinities["sal"], affinities["seg"])
@@ -175,16 +175,16 @@ def test_the_losses_are_equation_8_in_loops(network, images, targets):
     assert labels.tolist() == [[1, 0]]
 
 
-@pytest.mark.parametrize("recipe", ["paper", "official"])
-def test_gradients_are_finite_differences(tiny_backbone, images, targets, recipe):
+@pytest.mark.parametrize("design", ["paper", "official"])
+def test_gradients_are_finite_differences(tiny_backbone, images, targets, design):
     """Every parameter, moved a little in a random direction, in double precision."""
     torch.manual_seed(3)
-    network = AuxSegNet(CLASSES, "tiny", recipe, decoder_channels=4).double().eval()
+    network = AuxSegNet(CLASSES, "tiny", design, decoder_channels=4).double().eval()
     generator = torch.Generator().manual_seed(4)
 
     def loss():
         output = network(images)
-        losses = stage_losses(output, *targets, network.recipe.refine_probabilities)
+        losses = stage_losses(output, *targets, network.design.refine_probabilities)
         return weighted_sum(losses, WEIGHTS)
 
     loss().backward()

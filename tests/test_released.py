@@ -11,7 +11,7 @@ from wsss.checkpoint import load_network, save_checkpoint
 from wsss.errors import InputError
 
 CLASSES = 20
-ARGUMENTS = {"num_classes": CLASSES, "backbone": "resnet38", "recipe": "official"}
+ARGUMENTS = {"num_classes": CLASSES, "backbone": "resnet38", "design": "official"}
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def state():
 
 @pytest.fixture(scope="module")
 def loaded(state, tmp_path_factory):
-    """A network of recipe `official` with the weights of a released checkpoint."""
+    """A network of design `official` with the weights of a released checkpoint."""
     path = tmp_path_factory.mktemp("released") / "auxsegnet.pth"
     torch.save({f"module.{name}": value for name, value in state.items()}, path)
     network = AuxSegNet(**ARGUMENTS).eval()
@@ -99,7 +99,7 @@ def small_checkpoint(path, **arguments):
     [
         ({"backbone": "efficientnet_lite0", "branches": "cls"}, "backbone resnet38"),
         ({"backbone": "resnet38", "branches": "seg"}, "all branches"),
-        ({"backbone": "resnet38", "affinity": "cross_task"}, "recipe paper"),
+        ({"backbone": "resnet38", "affinity": "cross_task"}, "design paper"),
     ],
 )
 def test_networks_without_a_released_counterpart_are_refused(tmp_path, arguments, message):

@@ -242,7 +242,7 @@ def test_new_layers_learn_at_ten_times_the_rate(run):
     rates = {names[id(p)]: group["lr"] for group in groups for p in group["params"]}
     assert rates.keys() == {n for n, p in network.named_parameters() if p.requires_grad}
     for parameter, rate in rates.items():
-        slow = parameter.startswith(("backbone.", "cross_att."))
+        slow = parameter.startswith(("backbone.", "cross_attention."))
         assert rate == pytest.approx(recipe["learning_rate"] * (1 if slow else 10)), parameter
 
 

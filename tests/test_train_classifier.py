@@ -46,12 +46,12 @@ def tiny_weights(tmp_path):
     return tmp_path / "tiny.pth"
 
 
-def classifier_command(folder, weights, recipe="paper", **classifier):
+def classifier_command(folder, weights, design="paper", **classifier):
     """Arguments of the command that trains the classifier of `tiny` on photographs in `folder`."""
     write_dataset(map_index(folder, IMAGES), folder)
     settings = {
         "backbone": {"name": "tiny", "output_stride": 8},
-        "network": {"recipe": recipe},
+        "network": {"design": design},
         "classifier": SETTINGS | {"frozen": []} | classifier,
         "images": {"long_side": None},
     }
@@ -60,14 +60,14 @@ def classifier_command(folder, weights, recipe="paper", **classifier):
     return ["--seed", "0", "--settings", json.dumps(settings), *words]
 
 
-@pytest.mark.parametrize(("recipe", "dropout"), [("paper", 0.0), ("official", 0.5)])
-def test_the_classifier_is_that_of_the_recipe(tmp_path, tiny_weights, recipe, dropout):
+@pytest.mark.parametrize(("design", "dropout"), [("paper", 0.0), ("official", 0.5)])
+def test_the_classifier_is_that_of_the_design(tmp_path, tiny_weights, design, dropout):
     """Its checkpoint says so, rebuilds it, and is what a stage starts from."""
-    train_classifier.main(classifier_command(tmp_path, tiny_weights, recipe))
+    train_classifier.main(classifier_command(tmp_path, tiny_weights, design))
     network, checkpoint = load_network(tmp_path / "m.pt", CPU.device)
-    assert checkpoint["arguments"]["recipe"] == recipe
+    assert checkpoint["arguments"]["design"] == design
     assert network.dropout.p == dropout
-    stage = tiny_network(recipe=recipe)
+    stage = tiny_network(design=design)
     load_shared_weights(stage, tmp_path / "m.pt")
     after = stage.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in network.state_dict().items())
@@ -95,7 +95,7 @@ def trained_elsewhere(tmp_path):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_without_epochs_the_classifier_is_the_files(tmp_path, trained_elsewhere, workers):
     path, state = trained_elsewhere
-    command = classifier_command(tmp_path, path, recipe="official", epochs=0)
+    command = classifier_command(tmp_path, path, design="official", epochs=0)
     train_classifier.main([*command, "--workers", str(workers)])
     network, _ = load_network(tmp_path / "m.pt", CPU.device)
     found = without_counters(network.state_dict())

@@ -67,7 +67,7 @@ class SmallLabels(ColumnLabels):
 
 def tiny_network(seed=0, **options):
     torch.manual_seed(seed)
-    options = {"recipe": "official", "decoder_channels": 8, **options}
+    options = {"design": "official", "decoder_channels": 8, **options}
     return AuxSegNet(3, "tiny", **options)
 
 
@@ -153,9 +153,9 @@ def test_every_stage_starts_at_its_configured_rate(later, rates):
     assert [stage_settings(settings, stage)["learning_rate"] for stage in range(3)] == rates
 
 
-@pytest.mark.parametrize("recipe", ["paper", "official"])
-def test_heads_learn_ten_times_as_fast(recipe):
-    network = tiny_network(recipe=recipe)
+@pytest.mark.parametrize("design", ["paper", "official"])
+def test_heads_learn_ten_times_as_fast(design):
+    network = tiny_network(design=design)
     network.backbone.stem.requires_grad_(False)
     network.backbone.nasal = torch.nn.Linear(1, 1, bias=False)  # no head for its name
     names = {id(parameter): name for name, parameter in network.named_parameters()}
@@ -165,14 +165,14 @@ def test_heads_learn_ten_times_as_fast(recipe):
         "backbone.body.weight",
         "backbone.body.bias",
         "backbone.nasal.weight",
-        "cross_att.0.weight",
-        "cross_att.2.weight",
-        "cross_att.2.bias",
+        "cross_attention.conv3x3.weight",
+        "cross_attention.conv1x1.weight",
+        "cross_attention.conv1x1.bias",
     }
     learning = {name for name, p in network.named_parameters() if p.requires_grad}
     found = {names[id(p)] for p in fast["params"]}
-    assert found == {name for name in learning if name.startswith(("fc8", "seg_", "sal_"))}
-    assert {"fc8.weight", "seg_att.theta.bias", "sal_g.weight", "seg_conv4.weight"} <= found
+    assert found == {name for name in learning if name.startswith(("fc8.", "seg.", "sal."))}
+    assert {"fc8.weight", "seg.attention.query.bias", "sal.classifier.weight"} <= found
     assert len(slow["params"]) + len(fast["params"]) == len(learning)
 
 
@@ -197,7 +197,7 @@ def test_every_step_has_its_learning_rate(tmp_path, monkeypatch):
 def test_a_step_is_that_of_sgd(tmp_path, clip):
     """One step written out: the gradient, clipped, plus weight decay, times the group's rate."""
     settings = SETTINGS | {"epochs": 1, "batch_size": IMAGES, "gradient_clip": clip}
-    network = tiny_network(recipe="paper")
+    network = tiny_network(design="paper")
     network.backbone.dropout.p = 0.0
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
     gradients = {}
@@ -234,7 +234,7 @@ def test_frozen_parts_and_statistics_stay(tmp_path):
     assert not {name for name in changed if name.startswith(("backbone.stem", "backbone.bn"))}
     # With almost uniform affinities some gradients of theta and phi round to nothing.
     unchanged = {name for name in before if ".stem" not in name and ".bn." not in name} - changed
-    assert unchanged <= {name for name in before if "_att.phi" in name}
+    assert unchanged <= {name for name in before if ".attention.key" in name}
 
 
 class OneObject(ColumnLabels):
@@ -254,10 +254,10 @@ class OneObject(ColumnLabels):
         ("fp32", Hardware(torch.device("cpu"), channels_last=True, workers=1)),
     ],
 )
-@pytest.mark.parametrize("recipe", ["paper", "official"])
-def test_losses_fall_on_what_is_easily_learnt(tmp_path, recipe, precision, hardware):
+@pytest.mark.parametrize("design", ["paper", "official"])
+def test_losses_fall_on_what_is_easily_learnt(tmp_path, design, precision, hardware):
     settings = SETTINGS | {"epochs": 10, "precision": precision}
-    network = tiny_network(recipe=recipe)
+    network = tiny_network(design=design)
     options = {"settings": settings, "labels": OneObject(), "hardware": hardware}
     _, rows, _ = run(tmp_path, network=network, **options)
     for name in ("segmentation", "refined_segmentation", "saliency", "refined_saliency"):

@@ -423,9 +423,9 @@ ALL_LABELS = {**FROM_STAGE_0, "make_pseudo_labels": 4, "evaluate_pseudo_labels":
             {**ALL_LABELS, "train_classifier": 1, "extract_cams": 2},
         ),
         ({"network": {"affinity": "segmentation"}}, FROM_STAGE_0),
-        ({"variants": {"auxsegnet": {"network": {"recipe": "official"}}}}, FROM_STAGE_0),
+        ({"variants": {"auxsegnet": {"network": {"design": "official"}}}}, FROM_STAGE_0),
         (
-            {"network": {"recipe": "official"}},
+            {"network": {"design": "official"}},
             {**ALL_LABELS, "train_classifier": 1, "extract_cams": 2},
         ),
         ({"cam": {"flip": True}}, {**ALL_LABELS, "extract_cams": 2}),

@@ -1,4 +1,4 @@
-"""Export a network of recipe `official` under the names of the released code.
+"""Export a network of design `official` under the names of the released code.
 
 python -m workflow_scripts.export_weights results/.../train/model.pt --output released.pth
 

@@ -6,6 +6,7 @@ import pickle
 import torch
 
 from model.auxsegnet import AuxSegNet
+from model.weights import own_names, released_names
 from wsss.errors import InputError, reason_of
 from wsss.files import QuietFile, atomic_path
 from wsss.seals import check_parts
@@ -35,7 +36,8 @@ def save_checkpoint(path, network, arguments, identity, parameters, *, sources=N
         sources: name -> digest of what it was trained from.
     """
     state = {
-        name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
+        name: value.detach().cpu().contiguous()
+        for name, value in released_names(network.state_dict()).items()
     }
     digest = state_digest(state)
     with atomic_path(path, durable=True) as temporary, QuietFile(temporary, "w+") as file:
@@ -91,6 +93,9 @@ def read_checkpoint(path, **identity):
                 f"{path}: made for {key} {found!r}, needed is {value!r}; "
                 f"remake it with snakemake -f {path}"
             )
+    arguments = checkpoint["arguments"]
+    if "recipe" in arguments:  # of an older checkpoint: what `design` was called then
+        arguments["design"] = arguments.pop("recipe")
     return checkpoint
 
 
@@ -100,7 +105,7 @@ def load_network(path, device, **identity):
     try:
         with torch.device("meta"):  # no weights are made up that the file has
             network = AuxSegNet(**checkpoint["arguments"])
-        network.load_state_dict(checkpoint["model"], assign=True)
+        network.load_state_dict(own_names(checkpoint["model"]), assign=True)
     except (LookupError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(
             f"{path}: a network that this version does not build; "
@@ -116,7 +121,7 @@ def load_shared_weights(network, path, **identity):
         InputError: the checkpoint lacks a backbone weight, or shapes differ.
     """
     checkpoint = read_checkpoint(path, **identity)
-    own = network.state_dict()
+    own = released_names(network.state_dict())
     shared = {name: value for name, value in checkpoint["model"].items() if name in own}
     missing = [name for name in own if name.startswith("backbone.") and name not in shared]
     differing = [name for name, value in shared.items() if value.shape != own[name].shape]
@@ -125,5 +130,5 @@ def load_shared_weights(network, path, **identity):
             f"{path}: not the weights of this network "
             f"({(missing + differing)[0]} is missing or of another shape); remake it"
         )
-    network.load_state_dict(shared, strict=False)
+    network.load_state_dict(own_names(shared), strict=False)
     return checkpoint

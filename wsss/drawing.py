@@ -17,11 +17,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
+from model.labels import IGNORE
 from wsss.errors import InputError
 from wsss.files import atomic_path
 from wsss.palette import voc_palette
 
-IGNORE = 255
 IGNORED_COLOURS = ((238, 238, 238), (176, 176, 176))  # ground and lines of the hatching
 HATCH_PERIOD = 8  # pixels
 VOC_VALUES = 21  # background and classes

@@ -1,7 +1,10 @@
-"""The exceptions that a person is meant to read."""
+"""The exceptions that a person is meant to read, and the parts of their lines."""
 
-from collections.abc import Iterable
 from typing import Any
+
+from model.listing import listed
+
+__all__ = ["InputError", "StoppedError", "listed", "printable", "reason_of"]
 
 
 class InputError(ValueError):
@@ -18,13 +21,6 @@ class StoppedError(Exception):
     def __init__(self, message: str, number: int):
         super().__init__(message)
         self.status = 128 + number
-
-
-def listed(items: Iterable[Any], limit: int = 5, separator: str = ", ") -> str:
-    """Join the first few items of a collection for an error line: ``a, b, c (and 7 more)``."""
-    items = [str(item) for item in items]
-    shown = separator.join(items[:limit])
-    return shown if len(items) <= limit else f"{shown} (and {len(items) - limit} more)"
 
 
 def printable(text: Any) -> str:

@@ -125,7 +125,7 @@ def saliency_probability(network: AuxSegNet, output: AuxSegNetOutput) -> torch.T
     if output.refined_saliency is None:
         return output.saliency.float().sigmoid()
     refined = output.refined_saliency.float()
-    return refined if network.recipe.refine_probabilities else refined.sigmoid()
+    return refined if network.design.refine_probabilities else refined.sigmoid()
 
 
 def class_probability(network: AuxSegNet, output: AuxSegNetOutput) -> torch.Tensor:
@@ -133,7 +133,7 @@ def class_probability(network: AuxSegNet, output: AuxSegNetOutput) -> torch.Tens
     if output.refined_segmentation is None:
         return output.segmentation.float().softmax(dim=1)
     refined = output.refined_segmentation.float()
-    return refined if network.recipe.refine_probabilities else refined.softmax(dim=1)
+    return refined if network.design.refine_probabilities else refined.softmax(dim=1)
 
 
 @torch.inference_mode()

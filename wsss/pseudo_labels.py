@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from model.labels import IGNORE
 from wsss.configuration.sections import Crf, PseudoLabels
 from wsss.crf import refine_saliency
-from wsss.metrics import IGNORE
 
 
 def fuse(

@@ -15,7 +15,8 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from model.backbones import freeze
-from model.losses import IGNORE, classification_loss, stage_losses, weighted_sum
+from model.labels import IGNORE
+from model.losses import classification_loss, stage_losses, weighted_sum
 from wsss.artifacts import installed_versions
 from wsss.batches import BatchPlan, TrainingImages, batch_loader, batches_of
 from wsss.devices import autocast
@@ -84,13 +85,13 @@ def stage_loss(network, batch, settings, shares=None):
     Where several processes share a batch, each term is this process's part of the mean over the
     whole batch: `shares` has, by task, the share of the labelled pixels (or images) that are here.
     """
-    recipe = getattr(network, "module", network).recipe
+    design = getattr(network, "module", network).design
     losses = stage_losses(
         network(batch["image"]),
         batch["labels"],
         batch["segmentation"],
         batch["saliency"],
-        recipe.refine_probabilities,
+        design.refine_probabilities,
     )
     losses = _shared(losses, shares)
     return weighted_sum(losses, settings["loss_weights"]), losses

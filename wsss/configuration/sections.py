@@ -220,7 +220,7 @@ class Backbone(Section):
 class Network(Section):
     """AuxSegNet and its ablations"""
 
-    recipe: Literal["paper", "official"] = Field(
+    design: Literal["paper", "official"] = Field(
         description="paper (as the text says) or official (as released)"
     )
     attention_start: Literal["random", "similarity"] = Field(

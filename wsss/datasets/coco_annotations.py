@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from wsss.datasets.index import IGNORE, check_id
+from model.labels import IGNORE
+from wsss.datasets.index import check_id
 from wsss.errors import InputError
 
 log = logging.getLogger(__name__)

@@ -29,9 +29,9 @@ import cv2
 import numpy as np
 from pycocotools import mask as rle_of
 
+from model.labels import IGNORE
 from wsss.configuration.sections import Coco
 from wsss.datasets.coco_annotations import Annotations
-from wsss.datasets.index import IGNORE
 from wsss.errors import InputError, reason_of
 from wsss.files import atomic_path, sha256_of
 from wsss.palette import write_palette_png

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from model.labels import IGNORE
 from wsss.errors import InputError, listed
 from wsss.files import atomic_path, expanded_path, write_csv
 from wsss.images import image_size, mask_size, read_image, read_mask
@@ -17,7 +18,6 @@ from wsss.progress import progress
 
 SPLITS = ("train", "val", "test")
 TEST = "test"  # the split of images that are only predicted, which have a file of their own
-IGNORE = 255
 MINIMUM_SIDE = 8  # the stride of the networks: a smaller image has no feature of its own
 # Bytes of UTF-8. File names have 255: `wsss.files.atomic_path` puts up to 82 around a stem and its
 # suffix, the name of the machine among them, and what is written for people ends in _overlay.jpg.

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
-from wsss.datasets.index import IGNORE, check_id
+from model.labels import IGNORE
+from wsss.datasets.index import check_id
 from wsss.datasets.voc import CLASSES
 from wsss.errors import InputError
 from wsss.files import atomic_path
