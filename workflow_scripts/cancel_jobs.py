@@ -17,7 +17,7 @@ PREFIX = "auxsegnet_"  # slurm-jobname-prefix of the profiles
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.parse_args(arguments)
+    parser.parse_args(argv)
     jobs = jobs_of(os.getcwd())
     if jobs:
         slurm("scancel", *jobs)
