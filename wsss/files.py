@@ -1,13 +1,16 @@
 """Files that are either whole or not there."""
 
+import csv
 import errno
 import hashlib
 import io
 import os
 import re
 import socket
+from collections.abc import Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from wsss.errors import InputError
 
@@ -125,6 +128,24 @@ class QuietFile(io.FileIO):
     def __exit__(self, *error):
         super().__exit__(*error)
         self.raise_error()  # it is the cause of any other one
+
+
+def write_csv(
+    path: str | Path,
+    columns: Iterable[str],
+    rows: Iterable[Iterable[Any]],
+    *,
+    durable: bool = False,
+    line_end: str = "\n",
+) -> None:
+    """A header and rows as CSV; see `atomic_path`."""
+    with (
+        atomic_path(path, durable) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.writer(file, lineterminator=line_end)
+        writer.writerow(columns)
+        writer.writerows(rows)
 
 
 def flush(path):

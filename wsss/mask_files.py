@@ -1,6 +1,5 @@
 """Finished files for people: a palette PNG and an overlay per image, and tables beside them."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,7 @@ import numpy as np
 from wsss.datasets.index import check_id
 from wsss.drawing import class_name, class_palette, overlay, save_picture
 from wsss.errors import InputError
-from wsss.files import atomic_path
+from wsss.files import write_csv
 from wsss.palette import write_palette_png
 
 MASK_COLUMNS = ("image_id", "mask", "overlay", "classes", "shares")
@@ -57,21 +56,14 @@ def class_shares(label, classes):
 
 def write_mask_table(path, rows):
     """masks.csv: the rows of `write_mask_files`."""
-    _write_csv(path, MASK_COLUMNS, rows)
+    write_csv(path, MASK_COLUMNS, rows)
 
 
 def write_class_table(path, classes):
     """classes.csv: value in the masks, name and colour (#rrggbb) of background and classes."""
     colours = ["#{:02x}{:02x}{:02x}".format(*colour) for colour in class_palette()]
     names = ["background", *classes]
-    _write_csv(path, COLOUR_COLUMNS, zip(range(len(names)), names, colours, strict=False))
-
-
-def _write_csv(path, columns, rows):
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)
+    write_csv(path, COLOUR_COLUMNS, zip(range(len(names)), names, colours, strict=False))
 
 
 def _inside(folder, name):

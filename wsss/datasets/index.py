@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from wsss.errors import InputError, listed
-from wsss.files import atomic_path, expanded_path
+from wsss.files import atomic_path, expanded_path, write_csv
 from wsss.images import image_size, mask_size, read_image, read_mask
 from wsss.progress import progress
 
@@ -240,7 +240,7 @@ def _write_records(path, records):
         )
         for record in records
     )
-    _write_csv(path, INDEX_COLUMNS, rows)
+    write_csv(path, INDEX_COLUMNS, rows)
 
 
 def _read_index(files, classes_csv, root):
@@ -277,13 +277,6 @@ def _record_of_row(row):
         height=int(row["height"]),
         labels=tuple(filter(None, row["labels"].split(";"))),
     )
-
-
-def _write_csv(path, columns, rows):
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)
 
 
 def _read_csv(path, columns):
@@ -362,7 +355,7 @@ def write_dataset(index, folder):
     names, values = ("background", *index.classes), (0, *index.mask_values)
     learnt = zip(range(len(names)), names, values, strict=True)
     others = ((IGNORE, "(not learnt)", value) for value in index.other_values)
-    _write_csv(folder / CLASSES_FILE, CLASS_COLUMNS, (*learnt, *others))
+    write_csv(folder / CLASSES_FILE, CLASS_COLUMNS, (*learnt, *others))
     with atomic_path(folder / ROOT_FILE) as temporary:
         temporary.write_text(f"{index.root}\n", encoding="utf-8")
 
