@@ -21,6 +21,7 @@ from wsss import segmenter
 from wsss.artifacts import ArtifactReader
 from wsss.checkpoint import network_arguments, read_checkpoint, save_checkpoint
 from wsss.configuration.resolve import read_recipe
+from wsss.configuration.sections import Backbone
 from wsss.crf import SEGMENTATION_CRF
 from wsss.datasets.index import DatasetIndex, measured, write_dataset
 from wsss.datasets.index import ImageRecord as Record
@@ -30,7 +31,7 @@ from wsss.palette import voc_palette
 CLASSES = ("cat", "dog", "sheep")
 WHO = {"dataset": "own", "classes": list(CLASSES), "variant": "auxsegnet", "seed": 0, "stage": 2}
 LONG_SIDE = 96
-BACKBONE = {"name": "efficientnet_lite0", "output_stride": 8}
+BACKBONE = Backbone(name="efficientnet_lite0", output_stride=8, weights="none")
 NETWORK = {"recipe": "paper", "branches": "all", "affinity": "cross_task", "decoder_channels": 8}
 NETWORK |= {"attention_start": "similarity"}
 VIEWS = {"scales": [0.75, 1.0], "flip": True, "merge": "mean"}
@@ -98,7 +99,7 @@ def dataset(photographs, tmp_path_factory):
 
 def network(**changes):
     torch.manual_seed(3)
-    arguments = network_arguments(len(CLASSES), BACKBONE, NETWORK | changes)
+    arguments = network_arguments(len(CLASSES), BACKBONE, **NETWORK | changes)
     return AuxSegNet(**arguments), arguments
 
 
