@@ -14,8 +14,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from wsss.artifacts import Record
-from wsss.augmentation import crop_and_pad, jitter_colours, random_crop_origin
-from wsss.batches import BatchPlan, TrainingImages, batch_loader, batches_of
+from wsss.augmentation import jitter_colours, padded, random_crop_origin
+from wsss.batches import BatchPlan, TrainingImages, View, batch_loader, batches_of
 from wsss.configuration.sections import Classifier, Resize, Stage
 from wsss.datasets.index import DatasetIndex, ImageRecord
 from wsss.errors import InputError
@@ -290,8 +290,16 @@ def test_crop_reaches_every_corner():
     rng = np.random.default_rng(0)
     origins = {random_crop_origin((5, 2), 3, rng) for _ in range(100)}
     assert origins == {(0, 0), (1, 0), (2, 0)}
+
+
+@pytest.mark.parametrize(
+    ("flip", "expected"),
+    [(False, [[4, 5, -1], [6, 7, -1], [8, 9, -1]]), (True, [[5, 4, -1], [7, 6, -1], [9, 8, -1]])],
+)
+def test_a_view_is_a_padded_square(flip, expected):
     array = np.arange(10).reshape(5, 2)
-    assert crop_and_pad(array, (2, 0), 3, -1).tolist() == [[4, 5, -1], [6, 7, -1], [8, 9, -1]]
+    view = View((5, 2), flip, (2, 0), 3)
+    assert padded(view.of(array), 3, -1).tolist() == expected
 
 
 class Unreadable(Dataset):

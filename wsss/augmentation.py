@@ -38,13 +38,11 @@ def random_crop_origin(size: Size, crop: int, rng: Generator) -> tuple[int, int]
     return top, left
 
 
-def crop_and_pad(array: np.ndarray, origin: tuple[int, int], crop: int, fill: float) -> np.ndarray:
-    """Crop x crop from `origin`; what lies beyond is padded at the bottom and right."""
-    top, left = origin
-    part = array[top : top + crop, left : left + crop]
-    padded = np.full((crop, crop, *array.shape[2:]), fill, dtype=array.dtype)
-    padded[: part.shape[0], : part.shape[1]] = part
-    return padded
+def padded(array: np.ndarray, crop: int, fill: float) -> np.ndarray:
+    """(h, w, ...) as (crop, crop, ...), filled at the bottom and right."""
+    out = np.full((crop, crop, *array.shape[2:]), fill, dtype=array.dtype)
+    out[: array.shape[0], : array.shape[1]] = array
+    return out
 
 
 def jitter_colours(image: np.ndarray, strengths: Sequence[float], rng: Generator) -> np.ndarray:

@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 from wsss.artifacts import ArtifactReader
 from wsss.augmentation import (
     Size,
-    crop_and_pad,
     jitter_colours,
+    padded,
     random_crop_origin,
     resize_image,
     resize_labels,
@@ -62,6 +62,22 @@ class BatchPlan:
             yield [Draw(int(order[p]), (*key, i + 1), (*key, 0)) for i, p in enumerate(places)]
 
 
+@dataclass(frozen=True)
+class View:
+    """How one image is seen: resized, mirrored or not, and a square of it, padded to its side."""
+
+    size: Size
+    flip: bool
+    origin: tuple[int, int]
+    crop: int
+
+    def of(self, array: np.ndarray) -> np.ndarray:
+        """The crop of an array of `size`, smaller where the array ends."""
+        top, left = self.origin
+        mirrored = array[:, ::-1] if self.flip else array
+        return mirrored[top : top + self.crop, left : left + self.crop]
+
+
 class TrainingImages(Dataset):
     """Augmented crops with image-level labels, and pseudo labels where a reader is given.
 
@@ -100,19 +116,17 @@ class TrainingImages(Dataset):
         record, rng = self.records[draw.index], default_rng(draw.key)
         image = shrink(self.index.read_image(record), self.long_side)
         size = self._random_size(image.shape[:2], rng, default_rng(draw.batch_key))
-        image = resize_image(image, size)
         flip = self.settings.flip and rng.random() < 0.5
-        origin = random_crop_origin(size, self.settings.crop, rng)
-        image = self._view(jitter_colours(image, self.settings.colour_jitter, rng), flip)
-        # Padding with the mean colour is zero after normalisation.
+        crop = self.settings.crop
+        view = View(size, flip, random_crop_origin(size, crop, rng), crop)
+        image = view.of(jitter_colours(resize_image(image, size), self.settings.colour_jitter, rng))
         image = (image.astype(np.float32) / 255 - self.mean) / self.std
+        # Padding with the mean colour is zero after normalisation.
         sample = {
-            "image": self._tensor(image, origin, 0.0).permute(2, 0, 1),
+            "image": torch.from_numpy(padded(image, crop, 0.0)).permute(2, 0, 1),
             "labels": torch.from_numpy(self.index.label_vector(record)),
         }
-        if self.pseudo_labels is not None:
-            sample |= self._labels(record, size, flip, origin)
-        return sample
+        return sample | (self._labels(record, view) if self.pseudo_labels else {})
 
     def _random_size(self, size: Size, rng: Generator, batch_rng: Generator) -> Size:
         if isinstance(self.settings, Classifier):
@@ -122,24 +136,14 @@ class TrainingImages(Dataset):
         chosen = batch_rng if self.settings.random_scale_per == "batch" else rng
         return scaled_size(size, chosen.uniform(low, high))
 
-    def _labels(
-        self, record: ImageRecord, size: Size, flip: bool, origin: tuple[int, int]
-    ) -> dict[str, torch.Tensor]:
-        arrays = self.pseudo_labels.read(record.image_id).array
-        padding = self.settings.label_padding
+    def _labels(self, record: ImageRecord, view: View) -> dict[str, torch.Tensor]:
+        # Read whole: a record is one compressed chunk, of which a part costs as much.
+        maps = self.pseudo_labels.read(record.image_id).array
+        crops = {name: view.of(resize_labels(maps[name], view.size)) for name in maps}
         # Quantised to 8 bit: 128 is the first value above a probability of 0.5.
-        salient = (arrays["saliency"] >= 128).astype(np.uint8)
-        maps = {"segmentation": arrays["segmentation"], "saliency": salient}
-        return {
-            name: self._tensor(self._view(resize_labels(m, size), flip), origin, padding)
-            for name, m in maps.items()
-        }
-
-    def _view(self, array: np.ndarray, flip: bool) -> np.ndarray:
-        return array[:, ::-1] if flip else array
-
-    def _tensor(self, array: np.ndarray, origin: tuple[int, int], fill: float) -> torch.Tensor:
-        return torch.from_numpy(crop_and_pad(array, origin, self.settings.crop, fill))
+        crops["saliency"] = (crops["saliency"] >= 128).astype(np.uint8)
+        fill = self.settings.label_padding
+        return {name: torch.from_numpy(padded(m, view.crop, fill)) for name, m in crops.items()}
 
 
 def batch_loader(
