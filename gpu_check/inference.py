@@ -18,7 +18,7 @@ PREDICTION = {"scales": [0.5, 0.75, 1.0, 1.25, 1.5], "flip": False, "merge": "ma
 
 def answers(material: Material) -> Iterator[Answer]:
     """Seconds and memory of a photograph, the second time it is seen."""
-    network = material.network(material.settings["backbone"]["name"])
+    network = material.network()
     viewer = Viewer(network.to(material.device).eval(), material.device)
     for image in photographs(material):
         height, width = image.shape[:2]

@@ -31,7 +31,7 @@ def _of_network(
     material: Material, network: AuxSegNet, backbone: str, design: str
 ) -> Iterator[Answer]:
     name = f"{backbone}, {design}"
-    weights = material.settings["stage"]["loss_weights"]
+    weights = dict(material.settings.stage.loss_weights)
     batch = material.batch(material.size.parity_batch, material.size.parity_crop)
     on_cpu = _step(network, batch, torch.device("cpu"), weights)
     here = _step(network, batch, material.device, weights)

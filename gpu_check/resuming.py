@@ -1,7 +1,6 @@
 """A real training job: twice the same, and once killed with SIGKILL and continued."""
 
 import csv
-import json
 import signal
 import subprocess
 import sys
@@ -38,7 +37,7 @@ def _job(material: Material, name: str) -> subprocess.Popen:
     output = material.folder / name
     arguments = {
         "data": material.folder,
-        "settings": json.dumps(material.settings),
+        "settings": material.settings.model_dump_json(),
         "variant": "gpu_check",
         "seed": 0,
         "stage": 0,

@@ -1,4 +1,4 @@
-"""Run a command with the tiny backbone: its exit status is that of the command.
+"""Run a command with the tiny backbone as its ResNet38: its exit status is that of the command.
 
   python tests/peak_memory.py MODULE ARGUMENTS ...
 
@@ -16,7 +16,7 @@ def register():
 
     from model.backbones import BACKBONES
 
-    BACKBONES["tiny"] = TinyBackbone
+    BACKBONES["resnet38"] = TinyBackbone
 
 
 def main():

@@ -2,7 +2,7 @@
 
     torchrun ... -m rank_program FOLDER RUNS
 
-RUNS is JSON: name of a run -> loss (stage or classifier), dropout, settings, workers, and signals
+RUNS is JSON: name of a run -> kind (stage or classifier), dropout, settings, workers, and signals
 that ranks send to themselves: rank -> step -> name. What comes out lies in FOLDER/name.
 """
 
@@ -16,17 +16,18 @@ import numpy as np
 import torch
 from conftest import TinyBackbone
 from test_batches import ColumnLabels, map_index
-from test_training import IMAGES, SETTINGS, tiny_network
+from test_training import CLASSIFIER, IMAGES, STAGE, changed, classifying_network, tiny_network
 
 from model.backbones import BACKBONES
+from model.losses import stage_losses
 from workflow_scripts.command import run
+from wsss import training
 from wsss.artifacts import Record
 from wsss.ranks import joined
-from wsss.training import Hardware, classifier_loss, stage_loss, train
+from wsss.training import Hardware
+from wsss.training_run import train
 
-LOSSES = {"stage": stage_loss, "classifier": classifier_loss}
 CPU = torch.device("cpu")
-STAGE_ONLY = ("random_scale", "random_scale_per", "label_padding", "loss_weights")
 
 
 class PartlyLabelled(ColumnLabels):
@@ -39,56 +40,46 @@ class PartlyLabelled(ColumnLabels):
         return Record({"segmentation": segmentation, "saliency": 112 + rows}, {})
 
 
-def prepare(folder, loss, dropout):
+def prepare(folder, kind, dropout):
     """Network, images and pseudo labels of a training, the same on every rank."""
     torch.set_num_threads(1)
-    torch.manual_seed(0)
-    switches = {"branches": "cls", "affinity": "none"} if loss == "classifier" else {}
-    network = tiny_network(**switches)
+    network = classifying_network() if kind == "classifier" else tiny_network()
     for module in network.modules():
         if isinstance(module, torch.nn.Dropout2d):
             module.p = dropout
     folder.mkdir(parents=True, exist_ok=True)
-    return network, map_index(folder, IMAGES), None if loss == "classifier" else PartlyLabelled()
+    return network, map_index(folder, IMAGES), None if kind == "classifier" else PartlyLabelled()
 
 
-def settings_for(loss, changes):
-    settings = SETTINGS | changes
-    if loss == "classifier":
-        settings = {k: v for k, v in settings.items() if k not in STAGE_ONLY}
-        settings["resize"] = {"long_side": [24, 48]}
-    return settings
-
-
-def signalling(loss, orders):
-    """A loss that sends this process a signal at some steps: step -> name of the signal."""
+def signalling(orders):
+    """Losses that send this process a signal at some steps: step -> name of the signal."""
     steps = iter(range(1000))
 
     def wrapped(*arguments):
         name = orders.get(str(next(steps)))
         if name:
             os.kill(os.getpid(), signal.Signals[name])
-        return loss(*arguments)
+        return stage_losses(*arguments)
 
     return wrapped
 
 
 def train_here(folder, options, ranks):
     """Train, and leave what came out where the test finds it."""
-    loss = options.get("loss", "stage")
+    kind = options.get("kind", "stage")
+    settings = CLASSIFIER if kind == "classifier" else STAGE
     own = folder / f"rank{ranks.number}"  # for what every rank writes: the photographs
-    network, index, labels = prepare(own, loss, options.get("dropout", 0.0))
+    network, index, labels = prepare(own, kind, options.get("dropout", 0.0))
+    training.stage_losses = signalling(options.get("signals", {}).get(str(ranks.number), {}))
     rows, clean_up = train(
         network,
-        signalling(LOSSES[loss], options.get("signals", {}).get(str(ranks.number), {})),
-        settings_for(loss, options.get("settings", {})),
+        changed(settings, **options.get("settings", {})),
         index,
         5,
         Hardware(CPU, workers=options.get("workers", 0), ranks=ranks),
         long_side=None,
         output=folder / "model.pt",
         key="key",
-        section=loss,
         pseudo_labels=labels,
     )
     if ranks.leads:

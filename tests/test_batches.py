@@ -14,22 +14,21 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from wsss.artifacts import Record
-from wsss.augmentation import crop_and_pad, jitter_colours, random_crop_origin
-from wsss.batches import BatchPlan, TrainingImages, batch_loader, batches_of
+from wsss.augmentation import jitter_colours, padded, random_crop_origin
+from wsss.batches import BatchPlan, TrainingImages, View, batch_loader, batches_of
+from wsss.configuration.sections import Classifier, Resize, Stage
 from wsss.datasets.index import DatasetIndex, ImageRecord
 from wsss.errors import InputError
 from wsss.signals import ignore_stopping
 
 CLASSES = ("cat", "dog", "cow")
 MEAN, STD = (0.1234, 0.4321, 0.2345), (0.2, 0.25, 0.3)  # no 8-bit value becomes zero
-SETTINGS = {
-    "crop": 64,
-    "flip": False,
-    "colour_jitter": [0.0, 0.0, 0.0, 0.0],
-    "random_scale": [1.0, 1.0],
-    "random_scale_per": "image",
-    "label_padding": 255,
-}
+PLAIN = {"crop": 64, "flip": False, "colour_jitter": (0.0, 0.0, 0.0, 0.0)}
+# Only what batches are made by; crops may be smaller here than for training.
+STAGE = Stage.model_construct(
+    **PLAIN, random_scale=(1.0, 1.0), random_scale_per="image", label_padding=255
+)
+CLASSIFIER = Classifier.model_construct(**PLAIN, resize=Resize(long_side=(32, 60)))
 SIZE = (32, 40)
 
 
@@ -60,10 +59,10 @@ class ColumnLabels:
 
 @pytest.fixture
 def images(tmp_path):
-    def build(count=6, long_side=None, labels=True, **settings):
-        reader = ColumnLabels() if labels else None
-        merged = {k: v for k, v in (SETTINGS | settings).items() if v is not None}
-        return TrainingImages(map_index(tmp_path, count), MEAN, STD, merged, long_side, reader)
+    def build(section=STAGE, long_side=None, **settings):
+        reader = ColumnLabels() if section is STAGE else None
+        index, settings = map_index(tmp_path, 6), section.model_copy(update=settings)
+        return TrainingImages(index, MEAN, STD, settings, long_side, reader)
 
     return build
 
@@ -214,15 +213,12 @@ def test_scale_is_shared_by_a_batch_where_the_setting_says_so(images):
 
 
 def test_classifier_images_get_a_random_long_side(images):
-    settings = {"random_scale": None, "random_scale_per": None, "label_padding": None}
-    found = batches(
-        images(labels=False, resize={"long_side": [20, 60]}, **settings), epochs=20, seed=3
-    )
+    found = batches(images(CLASSIFIER), epochs=20, seed=3)
     assert set(found[0]) == {"image", "labels"}
     sizes = [seen_size(image) for batch in found for image in batch["image"]]
     widths = [width for _, width in sizes]
-    assert min(widths) >= 20 and max(widths) <= 60
-    assert max(widths) - min(widths) > 30
+    assert min(widths) >= 32 and max(widths) <= 60
+    assert max(widths) - min(widths) > 20
     assert all(abs(height - 0.8 * width) <= 0.5 for height, width in sizes)
 
 
@@ -294,8 +290,16 @@ def test_crop_reaches_every_corner():
     rng = np.random.default_rng(0)
     origins = {random_crop_origin((5, 2), 3, rng) for _ in range(100)}
     assert origins == {(0, 0), (1, 0), (2, 0)}
+
+
+@pytest.mark.parametrize(
+    ("flip", "expected"),
+    [(False, [[4, 5, -1], [6, 7, -1], [8, 9, -1]]), (True, [[5, 4, -1], [7, 6, -1], [9, 8, -1]])],
+)
+def test_a_view_is_a_padded_square(flip, expected):
     array = np.arange(10).reshape(5, 2)
-    assert crop_and_pad(array, (2, 0), 3, -1).tolist() == [[4, 5, -1], [6, 7, -1], [8, 9, -1]]
+    view = View((5, 2), flip, (2, 0), 3)
+    assert padded(view.of(array), 3, -1).tolist() == expected
 
 
 class Unreadable(Dataset):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from test_batches import map_index
+from test_training import STAGE
 
 from model.auxsegnet import AuxSegNet
 from workflow_scripts import train_stage
@@ -21,6 +22,7 @@ from wsss.checkpoint import (
     save_checkpoint,
     state_digest,
 )
+from wsss.configuration.sections import Backbone
 from wsss.datasets.index import write_dataset
 from wsss.errors import InputError
 
@@ -130,9 +132,9 @@ def test_a_stage_records_the_model_and_the_pseudo_labels_that_it_learnt_from(
     ) as writer:
         writer.write("x", np.zeros((4, 6), np.uint8))
     settings = {
-        "backbone": {"name": "tiny", "output_stride": 8},
-        "network": {"decoder_channels": 4},
-        "stage": {"learning_rate": 0.1, "later_learning_rate": None},
+        "backbone": {"name": "resnet38", "output_stride": 8, "weights": "none"},
+        "network": {"design": "paper", "attention_start": "random", "decoder_channels": 4},
+        "stage": STAGE.model_dump(mode="json"),
         "images": {"long_side": None},
     }
     given = {"--settings": json.dumps(settings), "--data": tmp_path / "zoo"}
@@ -252,9 +254,9 @@ def test_weights_of_another_shape_or_backbone_are_refused(saved, build, tmp_path
 
 
 def test_arguments_from_the_configuration_build_the_network(tiny_backbone):
-    backbone = {"name": "tiny", "output_stride": 8, "weights": "weights/tiny.pth"}
+    backbone = Backbone(name="resnet38", output_stride=8, weights="weights/tiny.pth")
     switches = {"design": "official", "branches": "all", "affinity": "cross_task"}
-    arguments = network_arguments(3, backbone, switches)
+    arguments = network_arguments(3, backbone, **switches)
     network = AuxSegNet(**arguments)
     assert network.fc8.out_channels == 3
     assert network.design.output_projection

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from test_training import STAGE
 
 from model.auxsegnet import AuxSegNet
 from workflow_scripts.command import run
 from wsss.artifacts import ArtifactReader, ArtifactWriter
 from wsss.checkpoint import network_arguments, save_checkpoint
-from wsss.configuration.sections import SALIENCY_CRF
+from wsss.configuration.sections import SALIENCY_CRF, Backbone
 from wsss.datasets.index import (
     DatasetIndex,
     ImageRecord,
@@ -89,7 +90,7 @@ def build(base, count=2):
     for name in FILES:
         write(folder, name)
     torch.manual_seed(0)
-    arguments = network_arguments(20, BACKBONE, {})
+    arguments = network_arguments(20, Backbone(**BACKBONE))
     who = {"dataset": "tiny", "index_digest": index.digest, "classes": list(CLASSES), "seed": 0}
     save_checkpoint(folder / "start.pt", AuxSegNet(**arguments), arguments, who, {})
     return folder
@@ -100,7 +101,8 @@ def folder(tmp_path, tiny_backbone):
     return build(tmp_path)
 
 
-BACKBONE = {"name": "tiny", "output_stride": 8}
+# Stands for `TinyBackbone` here.
+BACKBONE = {"name": "resnet38", "output_stride": 8, "weights": "none"}
 FUSION = {
     "cam_threshold": 0.2,
     "saliency_threshold": 0.1,
@@ -109,8 +111,8 @@ FUSION = {
 }
 TRAINING = {
     "backbone": BACKBONE,
-    "network": {},
-    "stage": {"batch_size": 2, "learning_rate": 0.1, "later_learning_rate": None},
+    "network": {"design": "paper", "attention_start": "random"},
+    "stage": STAGE.model_dump(mode="json"),
     "images": {"long_side": None},
 }
 RUN = ("dataset", "index_digest", "classes", "variant", "seed", "stage")

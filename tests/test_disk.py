@@ -18,6 +18,7 @@ from test_damaged_files import BACKBONE, COMMANDS, build, call, folder  # noqa: 
 from model.auxsegnet import AuxSegNet
 from wsss.artifacts import ArtifactReader, ArtifactWriter
 from wsss.checkpoint import load_network, network_arguments, save_checkpoint
+from wsss.configuration.sections import Backbone
 from wsss.datasets.index import read_dataset, write_dataset
 from wsss.errors import InputError
 from wsss.evaluation import write_table
@@ -115,7 +116,7 @@ def test_a_full_disk_does_not_crash_the_process_when_it_ends(disk):
 
 def small_network():
     torch.manual_seed(0)
-    arguments = network_arguments(20, BACKBONE, {"decoder_channels": 4})
+    arguments = network_arguments(20, Backbone(**BACKBONE), decoder_channels=4)
     return AuxSegNet(**arguments), arguments
 
 

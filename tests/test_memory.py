@@ -14,15 +14,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import test_damaged_files
-import test_training
 import torch
 from conftest import TinyBackbone
 from PIL import Image
 from test_damaged_files import BACKBONE, COMMANDS, Command, build, name_of
+from test_training import CLASSIFIER, STAGE
 
 from model.auxsegnet import AuxSegNet
 from model.backbones import BACKBONES
 from wsss.checkpoint import network_arguments, save_checkpoint
+from wsss.configuration.sections import Backbone
 from wsss.datasets.index import read_dataset
 
 pytestmark = pytest.mark.slow
@@ -38,10 +39,13 @@ SHARD = {"--shard": 0, "--shards": 1}
 NETWORK = {**SHARD, "--device": "cpu"}
 VIEWS = {"scales": [1.0], "flip": False, "long_side": None, "precision": "fp32", "merge": "max"}
 FOLDER = "FOLDER"  # in settings: that of the images
-LEARNING = test_training.SETTINGS | {"epochs": 1, "batch_size": 4, "crop": 64}
-TRAINING = test_damaged_files.TRAINING | {
-    "stage": LEARNING | {"later_learning_rate": None},
-    "classifier": LEARNING,
+SIZES = {"epochs": 1, "batch_size": 4, "crop": 64}
+STAGE_TRAINING = test_damaged_files.TRAINING | {"stage": STAGE.model_dump(mode="json") | SIZES}
+CLASSIFIER_TRAINING = {
+    "backbone": BACKBONE,
+    "network": {"recipe": "paper"},
+    "classifier": CLASSIFIER.model_dump(mode="json") | SIZES,
+    "images": {"long_side": None},
 }
 OWN_PHOTOGRAPHS = {
     "format": "folder",
@@ -61,10 +65,10 @@ JOBS = COMMANDS | {
         {},
         {},
         {"--weights": "tiny.pth", "--log-csv": "log.csv", "--device": "cpu", "--seed": 0},
-        TRAINING,
+        CLASSIFIER_TRAINING,
         run=False,
     ),
-    "train_stage": replace(COMMANDS["train_stage"], settings=TRAINING),
+    "train_stage": replace(COMMANDS["train_stage"], settings=STAGE_TRAINING),
     "extract_cams": Command(
         {}, {}, {"--model": "start.pt", "--seed": 0, **NETWORK}, VIEWS, run=False
     ),
@@ -89,7 +93,7 @@ MEASURED = (
 def folders(tmp_path_factory):
     """Number of images -> folder with that many a split."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(BACKBONES, "tiny", TinyBackbone)
+        patch.setitem(BACKBONES, "resnet38", TinyBackbone)
         height, width = test_damaged_files.SIZE
         patch.setattr(test_damaged_files, "SIZE", (4 * height, 4 * width))
         files = larger(test_damaged_files.FILES)
@@ -114,7 +118,7 @@ def larger(value):
 
 def add_checkpoints(folder):
     index = read_dataset(folder)
-    arguments = network_arguments(20, BACKBONE, {"decoder_channels": 4})
+    arguments = network_arguments(20, Backbone(**BACKBONE), decoder_channels=4)
     data = {"dataset": "tiny", "index_digest": index.digest, "classes": list(index.classes)}
     for stage in (0, 1):
         torch.manual_seed(stage)

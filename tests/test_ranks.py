@@ -23,7 +23,7 @@ TESTS = Path(__file__).resolve().parent
 EQUAL = {
     "stage": {"settings": {"gradient_clip": 1.0, "batch_size": 4}},
     "workers": {"settings": {"batch_size": 4, "label_padding": 0}, "workers": 1},
-    "classifier": {"loss": "classifier", "settings": {"batch_size": 4}},
+    "classifier": {"kind": "classifier", "settings": {"batch_size": 4}},
 }
 DROPOUT = {"dropout": 0.4}
 LAUNCH = (

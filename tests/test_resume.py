@@ -14,8 +14,11 @@ import numpy as np
 import pytest
 import torch
 from test_training import (
-    SETTINGS,
+    CLASSIFIER,
     assert_same_weights,
+    changed,
+    classifying_network,
+    counting,
     failing,
     interrupt,
     run,
@@ -24,12 +27,13 @@ from test_training import (
 from test_training import InterruptedRunError as Interrupted
 from workspace import ROOT
 
+from model.losses import stage_losses
 from wsss import training
 from wsss.devices import random_state, set_random_state
 from wsss.errors import InputError, StoppedError
 from wsss.resume import ResumeStates
 from wsss.signals import STOPPING, StopRequest
-from wsss.training import Hardware, classifier_loss, stage_loss
+from wsss.training import Hardware
 
 STATE = ".resume-key/state.pt"
 BEFORE = ".resume-key/previous.pt"
@@ -274,13 +278,13 @@ def test_a_damaged_state_costs_an_epoch_or_the_run_but_no_result(
 ):
     """Interrupted at step 10 of 12, after the states of steps 4 and 8."""
     with pytest.raises(Interrupted):
-        run(tmp_path, loss=failing(stage_loss, 10, interrupt))
+        run(tmp_path, losses=failing(10, interrupt))
     damage(tmp_path / STATE)
     if both:
         damage(tmp_path / BEFORE)
     caplog.clear()
     counted = []
-    network, rows, _ = run(tmp_path, loss=lambda *given: counted.append(1) or stage_loss(*given))
+    network, rows, _ = run(tmp_path, losses=counting(counted))
     assert len(counted) == (12 if both else 8)
     assert rows == whole[1]
     assert_same_weights(network, whole[0])
@@ -291,8 +295,8 @@ def test_a_damaged_state_costs_an_epoch_or_the_run_but_no_result(
 # --- signals
 
 
-def signalled(number, after, loss=stage_loss):
-    return failing(loss, after, lambda: os.kill(os.getpid(), number))
+def signalled(number, after):
+    return failing(after, lambda: os.kill(os.getpid(), number))
 
 
 @pytest.mark.parametrize("number", STOPPING)
@@ -301,7 +305,7 @@ def test_a_signal_stops_a_run_at_the_next_step(tmp_path, whole, number, after):
     """In the middle of an epoch, nothing is lost: steps are made once."""
     handlers = {n: signal.getsignal(n) for n in STOPPING}
     with pytest.raises(StoppedError) as stopped:
-        run(tmp_path, loss=signalled(number, after))
+        run(tmp_path, losses=signalled(number, after))
     assert stopped.value.status == 128 + number
     expected = f"stopped by {signal.Signals(number).name} after step {after + 1} of 12; its state"
     assert str(stopped.value).startswith(expected) and "\n" not in str(stopped.value)
@@ -309,7 +313,7 @@ def test_a_signal_stops_a_run_at_the_next_step(tmp_path, whole, number, after):
     counted = []
     torch.manual_seed(99)
     random.seed(99)
-    network, rows, _ = run(tmp_path, loss=lambda *given: counted.append(1) or stage_loss(*given))
+    network, rows, _ = run(tmp_path, losses=counting(counted))
     assert len(counted) == 12 - after - 1
     assert rows == whole[1]
     assert_same_weights(network, whole[0])
@@ -318,7 +322,7 @@ def test_a_signal_stops_a_run_at_the_next_step(tmp_path, whole, number, after):
 def test_long_epochs_are_saved_in_between(tmp_path, whole, monkeypatch):
     monkeypatch.setattr(training, "SAVE_EVERY_SECONDS", -1)  # so every step is due
     with pytest.raises(Interrupted):
-        run(tmp_path, loss=failing(stage_loss, 6, interrupt))
+        run(tmp_path, losses=failing(6, interrupt))
     assert torch.load(tmp_path / STATE, weights_only=True)["step"] == 6
     network, rows, _ = run(tmp_path)
     assert rows == whole[1]
@@ -327,20 +331,13 @@ def test_long_epochs_are_saved_in_between(tmp_path, whole, monkeypatch):
 
 def test_losses_since_the_last_row_are_part_of_the_state(tmp_path):
     """Rows every second step, stopped between two."""
-    options = {
-        "loss": classifier_loss,
-        "settings": SETTINGS | {"batch_size": 1, "epochs": 1},
-        "images": 21,
-    }
+    options = {"settings": changed(CLASSIFIER, batch_size=1, epochs=1), "images": 21}
     (tmp_path / "whole").mkdir()
-    network = tiny_network(branches="cls", affinity="none")
-    _, expected, _ = run(tmp_path / "whole", network=network, **options)
-    network = tiny_network(branches="cls", affinity="none")
+    _, expected, _ = run(tmp_path / "whole", network=classifying_network(), **options)
     with pytest.raises(StoppedError):
-        interrupted = options | {"loss": signalled(signal.SIGTERM, 6, classifier_loss)}
-        run(tmp_path, network=network, **interrupted)
-    network = tiny_network(branches="cls", affinity="none")
-    _, rows, _ = run(tmp_path, network=network, **options)
+        interrupted = options | {"losses": signalled(signal.SIGTERM, 6)}
+        run(tmp_path, network=classifying_network(), **interrupted)
+    _, rows, _ = run(tmp_path, network=classifying_network(), **options)
     assert [row["step"] for row in rows] == [2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 21]
     assert rows == expected
 
@@ -357,7 +354,7 @@ def test_a_signal_to_the_whole_group_leaves_the_loader_alone(tmp_path, whole):
 
     hardware = Hardware(torch.device("cpu"), workers=2)
     with pytest.raises(StoppedError):
-        run(tmp_path, loss=failing(stage_loss, 2, signal_all), hardware=hardware)
+        run(tmp_path, losses=failing(2, signal_all), hardware=hardware)
     network, rows, _ = run(tmp_path, hardware=hardware)
     assert rows == whole[1]
     assert_same_weights(network, whole[0])
@@ -381,17 +378,16 @@ def test_the_step_of_a_loss_that_is_not_finite_is_named(tmp_path):
     """Rows are written every second step; the loss goes wrong at the first of two."""
     steps = iter(range(1, 1000))
 
-    def loss(*arguments):
-        total, losses = classifier_loss(*arguments)
+    def losses(*arguments):
         bad = float("nan") if next(steps) == 13 else 1.0
-        return total * bad, {name: value * bad for name, value in losses.items()}
+        return {name: value * bad for name, value in stage_losses(*arguments).items()}
 
     with pytest.raises(InputError, match=r"^the loss is not finite at step 13; lower the"):
         run(
             tmp_path,
-            loss=loss,
-            network=tiny_network(branches="cls", affinity="none"),
-            settings=SETTINGS | {"batch_size": 1, "epochs": 1},
+            losses=losses,
+            network=classifying_network(),
+            settings=changed(CLASSIFIER, batch_size=1, epochs=1),
             images=21,
         )
 
@@ -402,19 +398,18 @@ def test_the_last_good_state_is_kept(tmp_path, what, how):
     """Neither the end of an epoch nor a signal saves what is not finite."""
     network, steps = tiny_network(), iter(range(1, 1000))
 
-    def loss(*arguments):
-        total, losses = stage_loss(*arguments)
-        step = next(steps)
+    def losses(*arguments):
+        found, step = stage_losses(*arguments), next(steps)
         if step == (8 if how == "epoch" else 6):
             if what == "loss":
-                total = total * float("inf")
+                found["classification"] = found["classification"] * float("inf")
             else:
                 network.fc8.weight.register_hook(lambda gradient: gradient * float("nan"))
             if how == "signal":
                 os.kill(os.getpid(), signal.SIGTERM)
-        return total, losses
+        return found
 
     where = "loss is not finite at step" if what == "loss" else "weight is not finite after step"
     with pytest.raises(InputError, match=rf"^(the|a) {where} {8 if how == 'epoch' else 6}; lower"):
-        run(tmp_path, loss=loss, network=network)
+        run(tmp_path, losses=losses, network=network)
     assert torch.load(tmp_path / STATE, weights_only=True)["step"] == 4

@@ -21,7 +21,7 @@ from wsss import segmenter
 from wsss.artifacts import ArtifactReader
 from wsss.checkpoint import network_arguments, read_checkpoint, save_checkpoint
 from wsss.configuration.resolve import read_recipe
-from wsss.configuration.sections import SEGMENTATION_CRF
+from wsss.configuration.sections import SEGMENTATION_CRF, Backbone
 from wsss.datasets.index import DatasetIndex, measured, write_dataset
 from wsss.datasets.index import ImageRecord as Record
 from wsss.errors import InputError
@@ -30,7 +30,7 @@ from wsss.palette import voc_palette
 CLASSES = ("cat", "dog", "sheep")
 WHO = {"dataset": "own", "classes": list(CLASSES), "variant": "auxsegnet", "seed": 0, "stage": 2}
 LONG_SIDE = 96
-BACKBONE = {"name": "efficientnet_lite0", "output_stride": 8}
+BACKBONE = Backbone(name="efficientnet_lite0", output_stride=8, weights="none")
 NETWORK = {"design": "paper", "branches": "all", "affinity": "cross_task", "decoder_channels": 8}
 NETWORK |= {"attention_start": "similarity"}
 VIEWS = {"scales": [0.75, 1.0], "flip": True, "merge": "mean"}
@@ -98,7 +98,7 @@ def dataset(photographs, tmp_path_factory):
 
 def network(**changes):
     torch.manual_seed(3)
-    arguments = network_arguments(len(CLASSES), BACKBONE, NETWORK | changes)
+    arguments = network_arguments(len(CLASSES), BACKBONE, **NETWORK | changes)
     return AuxSegNet(**arguments), arguments
 
 

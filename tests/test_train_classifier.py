@@ -9,10 +9,11 @@ import torch
 from conftest import TinyBackbone
 from test_batches import map_index
 from test_training import (
+    CLASSIFIER,
     CPU,
     IMAGES,
-    SETTINGS,
     InterruptedRunError,
+    counting,
     failing,
     interrupt,
     tiny_network,
@@ -25,12 +26,12 @@ from workflow_scripts import (
     train_stage,
     training_job,
 )
+from wsss import training
 from wsss.artifacts import ArtifactReader
 from wsss.checkpoint import load_network, load_shared_weights
 from wsss.datasets.index import read_dataset, write_dataset
 from wsss.errors import InputError
 from wsss.resume import ResumeStates
-from wsss.training import classifier_loss
 
 
 @pytest.fixture(autouse=True)
@@ -50,9 +51,9 @@ def classifier_command(folder, weights, design="paper", **classifier):
     """Arguments of the command that trains the classifier of `tiny` on photographs in `folder`."""
     write_dataset(map_index(folder, IMAGES), folder)
     settings = {
-        "backbone": {"name": "tiny", "output_stride": 8},
+        "backbone": {"name": "resnet38", "output_stride": 8, "weights": str(weights)},
         "network": {"design": design},
-        "classifier": SETTINGS | {"frozen": []} | classifier,
+        "classifier": CLASSIFIER.model_dump(mode="json") | {"frozen": []} | classifier,
         "images": {"long_side": None},
     }
     files = {"data": folder, "weights": weights, "output": folder / "m.pt", "log-csv": folder / "l"}
@@ -184,16 +185,14 @@ def test_an_edit_of_the_code_starts_a_training_anew(
     words = classifier_command(tmp_path, tiny_weights)
     counted = []
 
-    def train_with(loss, code):
-        monkeypatch.setattr(train_classifier, "classifier_loss", loss)
+    def train_with(losses, code):
+        monkeypatch.setattr(training, "stage_losses", losses)
         monkeypatch.setattr(train_classifier, "code_digest", lambda module: f"{module} {code}")
         train_classifier.main(words)
 
     with pytest.raises(InterruptedRunError):
-        train_with(failing(classifier_loss, 6, interrupt), "old")
-    train_with(
-        lambda *given: counted.append(1) or classifier_loss(*given), "new" if edited else "old"
-    )
+        train_with(failing(6, interrupt), "old")
+    train_with(counting(counted), "new" if edited else "old")
     assert len(counted) == steps
 
 

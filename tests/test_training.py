@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -17,42 +18,39 @@ from test_batches import ColumnLabels, map_index
 
 from model.auxsegnet import AuxSegNet
 from model.backbones import BACKBONES
+from model.losses import stage_losses
 from workflow_scripts import import_closure, train_classifier, train_stage
-from workflow_scripts.train_stage import stage_settings
-from wsss import training
+from workflow_scripts.train_stage import settings_of_stage
+from wsss import training, training_run
 from wsss.artifacts import Record, installed_versions
+from wsss.configuration.sections import Classifier, Resize, Stage
 from wsss.errors import InputError
-from wsss.training import (
-    Hardware,
-    classifier_loss,
-    parameter_groups,
-    poly_factor,
-    run_key,
-    stage_loss,
-    train,
-    write_log,
-)
+from wsss.training import Hardware, parameter_groups, poly_factor
+from wsss.training_run import run_key, train, write_log
 
 TESTS = Path(__file__).resolve().parent
-SETTINGS = {
+TRAINING = {
     "epochs": 3,
     "batch_size": 2,
     "learning_rate": 0.01,
-    "head_multiplier": 10,
+    "head_multiplier": 10.0,
     "gradient_clip": None,
     "poly_power": 0.9,
     "momentum": 0.9,
     "weight_decay": 5e-4,
-    "crop": 24,
+    "crop": 32,
     "flip": True,
-    "colour_jitter": [0.3, 0.3, 0.3, 0.1],
-    "random_scale": [0.7, 1.3],
-    "random_scale_per": "batch",
-    "label_padding": 255,
-    "frozen": ["stem"],
-    "precision": "fp32",
-    "loss_weights": {"classification": 1.0, "saliency": 1.0, "segmentation": 1.0},
+    "colour_jitter": (0.3, 0.3, 0.3, 0.1),
+    "frozen": ("stem",),
 }
+STAGE = Stage(
+    **TRAINING,
+    later_learning_rate=None,
+    random_scale=(0.7, 1.3),
+    random_scale_per="batch",
+    label_padding=255,
+)
+CLASSIFIER = Classifier(**TRAINING, resize=Resize(long_side=(32, 48)))
 IMAGES = 8  # four steps an epoch
 CPU = Hardware(torch.device("cpu"))
 
@@ -75,16 +73,21 @@ class InterruptedRunError(Exception):
     pass
 
 
-def failing(loss, after, failure):
-    """A loss that calls `failure` at step `after`, counted from 0."""
+def failing(after, failure):
+    """Losses that call `failure` at step `after`, counted from 0."""
     steps = iter(range(1000))
 
     def wrapped(*arguments):
         if next(steps) == after:
             failure()
-        return loss(*arguments)
+        return stage_losses(*arguments)
 
     return wrapped
+
+
+def counting(steps):
+    """Losses that add to a list at each step."""
+    return lambda *arguments: steps.append(1) or stage_losses(*arguments)
 
 
 def interrupt():
@@ -94,10 +97,10 @@ def interrupt():
 def run(
     folder,
     *,
-    loss=stage_loss,
+    losses=stage_losses,
     key="key",
     network=None,
-    settings=SETTINGS,
+    settings=STAGE,
     labels=None,
     hardware=CPU,
     images=IMAGES,
@@ -105,20 +108,28 @@ def run(
     """Train on the photographs in `folder`; returns network, rows and the clean-up."""
     torch.set_num_threads(1)
     network = network or tiny_network()
-    rows, clean_up = train(
-        network,
-        loss,
-        settings,
-        map_index(folder, images),
-        5,
-        hardware,
-        long_side=None,
-        output=folder / "model.pt",
-        key=key,
-        section="stage",
-        pseudo_labels=labels or SmallLabels(),
-    )
+    with mock.patch.object(training, "stage_losses", losses):
+        rows, clean_up = train(
+            network,
+            settings,
+            map_index(folder, images),
+            5,
+            hardware,
+            long_side=None,
+            output=folder / "model.pt",
+            key=key,
+            pseudo_labels=None if isinstance(settings, Classifier) else labels or SmallLabels(),
+        )
     return network, rows, clean_up
+
+
+def changed(settings, **values):
+    """A section with other values, be they allowed or not."""
+    return settings.model_copy(update=values)
+
+
+def classifying_network():
+    return tiny_network(branches="cls", affinity="none")
 
 
 def assert_same_weights(first, second):
@@ -149,8 +160,8 @@ def test_poly_schedule_by_hand():
     ("later", "rates"), [(None, [0.01, 0.01, 0.01]), (0.004, [0.01, 0.004, 0.004])]
 )
 def test_every_stage_starts_at_its_configured_rate(later, rates):
-    settings = SETTINGS | {"later_learning_rate": later}
-    assert [stage_settings(settings, stage)["learning_rate"] for stage in range(3)] == rates
+    settings = changed(STAGE, later_learning_rate=later)
+    assert [settings_of_stage(settings, stage).learning_rate for stage in range(3)] == rates
 
 
 @pytest.mark.parametrize("design", ["paper", "official"])
@@ -196,22 +207,23 @@ def test_every_step_has_its_learning_rate(tmp_path, monkeypatch):
 @pytest.mark.parametrize("clip", [None, 1e-2, 1e6])
 def test_a_step_is_that_of_sgd(tmp_path, clip):
     """One step written out: the gradient, clipped, plus weight decay, times the group's rate."""
-    settings = SETTINGS | {"epochs": 1, "batch_size": IMAGES, "gradient_clip": clip}
+    settings = changed(STAGE, epochs=1, batch_size=IMAGES, gradient_clip=clip)
     network = tiny_network(design="paper")
     network.backbone.dropout.p = 0.0
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
     gradients = {}
 
-    def loss(network, batch, settings, shares):
-        total, losses = stage_loss(network, batch, settings)
+    def losses(*arguments):
+        found = stage_losses(*arguments)
+        total = sum(found.values())
         names, learning = zip(
             *((n, p) for n, p in network.named_parameters() if p.requires_grad), strict=True
         )
-        found = torch.autograd.grad(total, learning, retain_graph=True)
-        gradients.update(zip(names, found, strict=True))
-        return total, losses
+        made = torch.autograd.grad(total, learning, retain_graph=True)
+        gradients.update(zip(names, made, strict=True))
+        return found
 
-    run(tmp_path, loss=loss, network=network, settings=settings)
+    run(tmp_path, losses=losses, network=network, settings=settings)
     assert len(gradients) > 10
     norm = sum(float((g.double() ** 2).sum()) for g in gradients.values()) ** 0.5
     assert 1e-2 < norm < 1e6
@@ -256,7 +268,7 @@ class OneObject(ColumnLabels):
 )
 @pytest.mark.parametrize("design", ["paper", "official"])
 def test_losses_fall_on_what_is_easily_learnt(tmp_path, design, precision, hardware):
-    settings = SETTINGS | {"epochs": 10, "precision": precision}
+    settings = changed(STAGE, epochs=10, precision=precision)
     network = tiny_network(design=design)
     options = {"settings": settings, "labels": OneObject(), "hardware": hardware}
     _, rows, _ = run(tmp_path, network=network, **options)
@@ -271,24 +283,14 @@ def test_rows_are_means_of_their_steps(tmp_path):
     """Twenty-one steps an epoch give a row every second step, and one at the end."""
     seen = []
 
-    def loss(network, batch, settings, shares):
-        total, losses = classifier_loss(network, batch, settings)
-        seen.append(total.item())
-        return total, losses
+    def losses(*arguments):
+        found = stage_losses(*arguments)
+        seen.append(found["classification"].item())
+        return found
 
-    images = map_index(tmp_path, 21)
-    rows, _ = train(
-        tiny_network(branches="cls", affinity="none"),
-        loss,
-        SETTINGS | {"batch_size": 1, "epochs": 1},
-        images,
-        0,
-        CPU,
-        long_side=None,
-        output=tmp_path / "model.pt",
-        key="k",
-        section="classifier",
-    )
+    settings = changed(CLASSIFIER, batch_size=1, epochs=1)
+    options = {"network": classifying_network(), "losses": losses, "images": 21}
+    _, rows, _ = run(tmp_path, settings=settings, **options)
     assert [row["step"] for row in rows] == [2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 21]
     means = [(seen[i] + seen[i + 1]) / 2 for i in range(0, 20, 2)] + [seen[20]]
     assert [row["loss"] for row in rows] == pytest.approx(means, rel=1e-5)
@@ -296,7 +298,7 @@ def test_rows_are_means_of_their_steps(tmp_path):
 
 @pytest.mark.parametrize("learning_rate", [1e30, float("nan")])
 def test_loss_that_is_not_finite_is_refused(tmp_path, learning_rate):
-    settings = SETTINGS | {"learning_rate": learning_rate}
+    settings = changed(STAGE, learning_rate=learning_rate)
     with pytest.raises(
         InputError, match=r"not finite at step \d+; lower the learning rate"
     ) as error:
@@ -306,18 +308,14 @@ def test_loss_that_is_not_finite_is_refused(tmp_path, learning_rate):
 
 
 def test_no_training_image_is_refused(tmp_path):
-    index = map_index(tmp_path, 0)
     with pytest.raises(InputError, match="no image in split train"):
-        train(
-            tiny_network(), stage_loss, SETTINGS, index, 0, CPU,
-            long_side=None, output=tmp_path / "model.pt", key="k", section="stage",
-        )  # fmt: skip
+        run(tmp_path, images=0)
 
 
 def test_unknown_frozen_part_is_refused(tmp_path):
     said = r"^stage\.frozen: .*'blocks\.77'.*known are stem, bn, dropout, body"
     with pytest.raises(InputError, match=said):
-        run(tmp_path, settings=SETTINGS | {"frozen": ["blocks.77"]})
+        run(tmp_path, settings=changed(STAGE, frozen=("blocks.77",)))
 
 
 # --- interrupted runs
@@ -334,10 +332,10 @@ def whole(tmp_path):
 def test_interrupted_run_ends_as_if_it_had_not_been(tmp_path, whole, after):
     """To the bit, dropout and momentum included."""
     with pytest.raises(InterruptedRunError):
-        run(tmp_path, loss=failing(stage_loss, after, interrupt))
+        run(tmp_path, losses=failing(after, interrupt))
     counted = []
     torch.manual_seed(99)  # another process has other random numbers
-    network, rows, _ = run(tmp_path, loss=lambda *given: counted.append(1) or stage_loss(*given))
+    network, rows, _ = run(tmp_path, losses=counting(counted))
     # The state is that of the last whole epoch.
     assert len(counted) == 12 - 4 * (after // 4)
     assert rows == whole[1]
@@ -355,7 +353,7 @@ def test_dropout_is_part_of_this(tmp_path, whole):
 def test_interrupted_twice(tmp_path, whole):
     for after in (5, 2):  # at step 5, and at step 4 + 2
         with pytest.raises(InterruptedRunError):
-            run(tmp_path, loss=failing(stage_loss, after, interrupt))
+            run(tmp_path, losses=failing(after, interrupt))
     network, rows, _ = run(tmp_path)
     assert rows == whole[1]
     assert_same_weights(network, whole[0])
@@ -366,7 +364,7 @@ def die(folder):
     BACKBONES["tiny"] = TinyBackbone
     run(
         Path(folder),
-        loss=failing(stage_loss, 6, lambda: os.kill(os.getpid(), signal.SIGKILL)),
+        losses=failing(6, lambda: os.kill(os.getpid(), signal.SIGKILL)),
     )
 
 
@@ -388,9 +386,9 @@ def test_killed_run_ends_as_if_it_had_not_been(tmp_path, whole):
 
 def test_state_of_another_configuration_is_left_alone(tmp_path, whole):
     with pytest.raises(InterruptedRunError):
-        run(tmp_path, loss=failing(stage_loss, 6, interrupt), key="other")
+        run(tmp_path, losses=failing(6, interrupt), key="other")
     counted = []
-    network, _, _ = run(tmp_path, loss=lambda *given: counted.append(1) or stage_loss(*given))
+    network, _, _ = run(tmp_path, losses=counting(counted))
     assert len(counted) == 12
     assert_same_weights(network, whole[0])
 
@@ -417,7 +415,7 @@ def test_run_key_follows_configuration_inputs_code_and_versions(monkeypatch):
     }
     for name in ("torch", "numpy", "pillow", "opencv-python-headless"):
         newer = installed_versions() | {name: "99.0"}
-        monkeypatch.setattr(training, "installed_versions", lambda newer=newer: newer)
+        monkeypatch.setattr(training_run, "installed_versions", lambda newer=newer: newer)
         others.add(run_key({"a": 1, "b": [1.0, 2]}, {"seed": 3}, "12ab", "cpu", code="34"))
     assert len(others | {key}) == 10
     assert key.isalnum()  # it becomes a folder's name
@@ -446,21 +444,18 @@ def test_the_digest_of_code_follows_what_a_training_uses(tmp_path, module):
 
 
 def test_classifier_learns_from_image_labels_alone(tmp_path):
-    settings = {k: v for k, v in SETTINGS.items() if not k.startswith(("random", "label", "loss"))}
     index = map_index(tmp_path, IMAGES)
     records = tuple(replace(record, labels=("cat", "cow")) for record in index.records)
-    network = tiny_network(branches="cls", affinity="none")
+    network = classifying_network()
     rows, _ = train(
         network,
-        classifier_loss,
-        settings | {"epochs": 20, "resize": {"long_side": [24, 48]}},
+        changed(CLASSIFIER, epochs=20),
         replace(index, records=records),
         0,
         CPU,
         long_side=None,
         output=tmp_path / "model.pt",
         key="k",
-        section="classifier",
     )
     assert set(rows[0]) == {"step", "epoch", "learning_rate", "loss", "classification"}
     assert rows[0]["loss"] == rows[0]["classification"]

@@ -2,6 +2,8 @@
 
 import logging
 import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -14,13 +16,18 @@ from wsss.ranks import joined, launch, rank_here
 from wsss.training import Hardware
 
 
-def run_training(parser, module, train, argv):
+def run_training(
+    parser: ArgumentParser,
+    module: str,
+    train: Callable[[Namespace, Hardware], None],
+    argv: list[str] | None,
+) -> int | None:
     """Parse the command line of a training, and train, on as many GPUs as the job was given.
 
     Args:
         parser: with the command's own arguments.
         module: of the command.
-        train: function of the arguments and the `Hardware`.
+        train: what each process does.
         argv: the command line; None: that of this process.
 
     Returns:
@@ -37,7 +44,7 @@ def run_training(parser, module, train, argv):
     return status
 
 
-def launched(module, args, argv):
+def launched(module: str, args: Namespace, argv: list[str] | None) -> int | None:
     """Train on several GPUs, if the job has been given more than one, by a process for each.
 
     Args:
@@ -61,7 +68,7 @@ def launched(module, args, argv):
 
 
 @contextmanager
-def joined_hardware(args):
+def joined_hardware(args: Namespace) -> Iterator[Hardware]:
     """`Hardware` of this process, connected with the others that train along."""
     ranks = rank_here()
     if not ranks.leads:

@@ -1,10 +1,15 @@
 """Random views of training images. Images are uint8 RGB (H, W, 3), label maps uint8 (H, W)."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
+from numpy.random import Generator
+
+Size = tuple[int, int]  # height, width
 
 
-def resize_image(image, size):
+def resize_image(image: np.ndarray, size: Size) -> np.ndarray:
     """To (height, width); area interpolation when shrinking, bilinear else."""
     height, width = size
     if image.shape[:2] == (height, width):
@@ -15,35 +20,40 @@ def resize_image(image, size):
     )
 
 
-def resize_labels(labels, size):
+def resize_labels(labels: np.ndarray, size: Size) -> np.ndarray:
     """To (height, width) by nearest neighbour."""
     height, width = size
     return cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
 
 
-def scaled_size(size, factor):
+def scaled_size(size: Size, factor: float) -> Size:
     """(height, width) times a factor, at least 1 pixel."""
-    return tuple(max(1, round(side * factor)) for side in size)
+    height, width = (max(1, round(side * factor)) for side in size)
+    return height, width
 
 
-def random_crop_origin(size, crop, rng):
+def random_crop_origin(size: Size, crop: int, rng: Generator) -> tuple[int, int]:
     """Top-left corner of a random crop; 0 along a side that is smaller than the crop."""
-    return tuple(int(rng.integers(0, max(side - crop, 0) + 1)) for side in size)
+    top, left = (int(rng.integers(0, max(side - crop, 0) + 1)) for side in size)
+    return top, left
 
 
-def crop_and_pad(array, origin, crop, fill):
-    """Crop x crop from `origin`; what lies beyond is padded at the bottom and right."""
-    top, left = origin
-    part = array[top : top + crop, left : left + crop]
-    padded = np.full((crop, crop, *array.shape[2:]), fill, dtype=array.dtype)
-    padded[: part.shape[0], : part.shape[1]] = part
-    return padded
+def padded(array: np.ndarray, crop: int, fill: float) -> np.ndarray:
+    """(h, w, ...) as (crop, crop, ...), filled at the bottom and right."""
+    out = np.full((crop, crop, *array.shape[2:]), fill, dtype=array.dtype)
+    out[: array.shape[0], : array.shape[1]] = array
+    return out
 
 
-def jitter_colours(image, strengths, rng):
+def jitter_colours(image: np.ndarray, strengths: Sequence[float], rng: Generator) -> np.ndarray:
     """Random brightness, contrast, saturation and hue (torchvision's definitions and order fixed).
 
-    `strengths` are the maximal changes of the factors around 1 (hue: in turns).
+    It wants the whole image, since contrast goes by the mean of its grey values.
+
+    Args:
+        image: uint8 RGB (H, W, 3).
+        strengths: the maximal changes of the four factors around 1 (hue: in turns).
+        rng: four numbers are drawn.
     """
     brightness, contrast, saturation, hue = strengths
     out = image.astype(np.float32)
@@ -60,9 +70,9 @@ def jitter_colours(image, strengths, rng):
     return np.rint(out).astype(np.uint8)
 
 
-def _factor(strength, rng):
+def _factor(strength: float, rng: Generator) -> float:
     return rng.uniform(max(0.0, 1 - strength), 1 + strength)
 
 
-def _blend(image, other, factor):
+def _blend(image: np.ndarray, other: np.ndarray | float, factor: float) -> np.ndarray:
     return image * factor + other * (1 - factor)

@@ -4,24 +4,30 @@ Everything random about a sample follows from (seed, epoch, position), so a run 
 at step n sees what an uninterrupted one sees, whatever the number of workers.
 """
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.random import Generator, default_rng
 from torch.utils.data import DataLoader, Dataset
 
+from wsss.artifacts import ArtifactReader
 from wsss.augmentation import (
-    crop_and_pad,
+    Size,
     jitter_colours,
+    padded,
     random_crop_origin,
     resize_image,
     resize_labels,
     scaled_size,
 )
+from wsss.configuration.sections import Classifier, Stage
+from wsss.datasets.index import DatasetIndex, ImageRecord
 from wsss.images import shrink
 from wsss.signals import ignore_stopping
 
-IGNORE = 255
+Batch = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -34,44 +40,67 @@ class Draw:
 
 
 class BatchPlan:
-    """The batches of all epochs from step `start` on; a fresh permutation per epoch.
+    """The batches of all epochs from step `start` on; a fresh permutation per epoch."""
 
-    Where several processes train together, each reads its part of every batch: `part` takes it.
-    """
-
-    def __init__(self, images, batch_size, epochs, seed, start=0, part=list):
-        self.images, self.batch_size, self.seed, self.part = images, batch_size, seed, part
+    def __init__(self, images: int, batch_size: int, epochs: int, seed: int, start: int = 0):
+        self.images, self.batch_size, self.seed = images, batch_size, seed
         self.steps_per_epoch = max(1, images // batch_size)
         self.steps = epochs * self.steps_per_epoch
         self.start = start
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.steps - self.start
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[list[Draw]]:
         for step in range(self.start, self.steps):
             epoch, position = divmod(step, self.steps_per_epoch)
-            order = np.random.default_rng((self.seed, epoch)).permutation(self.images)
+            order = default_rng((self.seed, epoch)).permutation(self.images)
             first = position * self.batch_size
             # Fewer images than a batch: they are taken more than once.
             places = np.arange(first, first + self.batch_size) % self.images
             key = (self.seed, epoch, position)
-            draws = [Draw(int(order[p]), (*key, i + 1), (*key, 0)) for i, p in enumerate(places)]
-            yield self.part(draws)
+            yield [Draw(int(order[p]), (*key, i + 1), (*key, 0)) for i, p in enumerate(places)]
+
+
+@dataclass(frozen=True)
+class View:
+    """How one image is seen: resized, mirrored or not, and a square of it, padded to its side."""
+
+    size: Size
+    flip: bool
+    origin: tuple[int, int]
+    crop: int
+
+    def of(self, array: np.ndarray) -> np.ndarray:
+        """The crop of an array of `size`, smaller where the array ends."""
+        top, left = self.origin
+        mirrored = array[:, ::-1] if self.flip else array
+        return mirrored[top : top + self.crop, left : left + self.crop]
 
 
 class TrainingImages(Dataset):
     """Augmented crops with image-level labels, and pseudo labels where a reader is given.
 
+    An item is a dict of `image`, float32 (3, crop, crop), normalised; `labels`, float32 (C,) of
+    zeros and ones; and for a stage `segmentation` and `saliency`, uint8 (crop, crop).
+
     Args:
-        index: `DatasetIndex`; its train split is used.
+        index: its train split is used.
         mean, std: of the backbone's input, for RGB / 255.
-        settings: section `classifier` or `stage` of the configuration.
+        settings: how images are seen.
         long_side: photographs are shrunk to this long side first (None: not).
-        pseudo_labels: `ArtifactReader` of pseudo labels, or None for the classifier.
+        pseudo_labels: None for the classifier.
     """
 
-    def __init__(self, index, mean, std, settings, long_side=None, pseudo_labels=None):
+    def __init__(
+        self,
+        index: DatasetIndex,
+        mean: Sequence[float],
+        std: Sequence[float],
+        settings: Classifier | Stage,
+        long_side: int | None = None,
+        pseudo_labels: ArtifactReader | None = None,
+    ):
         self.index = index
         self.records = index.split("train")
         self.mean = np.asarray(mean, np.float32)
@@ -80,54 +109,46 @@ class TrainingImages(Dataset):
         self.long_side = long_side
         self.pseudo_labels = pseudo_labels
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, draw):
-        record, rng = self.records[draw.index], np.random.default_rng(draw.key)
+    def __getitem__(self, draw: Draw) -> dict[str, torch.Tensor]:
+        record, rng = self.records[draw.index], default_rng(draw.key)
         image = shrink(self.index.read_image(record), self.long_side)
-        size = self._random_size(image.shape[:2], rng, np.random.default_rng(draw.batch_key))
-        image = resize_image(image, size)
-        flip = self.settings["flip"] and rng.random() < 0.5
-        origin = random_crop_origin(size, self.settings["crop"], rng)
-        image = self._view(jitter_colours(image, self.settings["colour_jitter"], rng), flip)
-        # Padding with the mean colour is zero after normalisation.
+        size = self._random_size(image.shape[:2], rng, default_rng(draw.batch_key))
+        flip = self.settings.flip and rng.random() < 0.5
+        crop = self.settings.crop
+        view = View(size, flip, random_crop_origin(size, crop, rng), crop)
+        image = view.of(jitter_colours(resize_image(image, size), self.settings.colour_jitter, rng))
         image = (image.astype(np.float32) / 255 - self.mean) / self.std
+        # Padding with the mean colour is zero after normalisation.
         sample = {
-            "image": self._tensor(image, origin, 0.0).permute(2, 0, 1),
+            "image": torch.from_numpy(padded(image, crop, 0.0)).permute(2, 0, 1),
             "labels": torch.from_numpy(self.index.label_vector(record)),
         }
-        if self.pseudo_labels is not None:
-            sample |= self._labels(record, size, flip, origin)
-        return sample
+        return sample | (self._labels(record, view) if self.pseudo_labels else {})
 
-    def _random_size(self, size, rng, batch_rng):
-        if "resize" in self.settings:
-            low, high = self.settings["resize"]["long_side"]
+    def _random_size(self, size: Size, rng: Generator, batch_rng: Generator) -> Size:
+        if isinstance(self.settings, Classifier):
+            low, high = self.settings.resize.long_side
             return scaled_size(size, rng.integers(low, high + 1) / max(size))
-        low, high = self.settings["random_scale"]
-        chosen = batch_rng if self.settings["random_scale_per"] == "batch" else rng
+        low, high = self.settings.random_scale
+        chosen = batch_rng if self.settings.random_scale_per == "batch" else rng
         return scaled_size(size, chosen.uniform(low, high))
 
-    def _labels(self, record, size, flip, origin):
-        arrays = self.pseudo_labels.read(record.image_id).array
-        padding = self.settings["label_padding"]
+    def _labels(self, record: ImageRecord, view: View) -> dict[str, torch.Tensor]:
+        # Read whole: a record is one compressed chunk, of which a part costs as much.
+        maps = self.pseudo_labels.read(record.image_id).array
+        crops = {name: view.of(resize_labels(maps[name], view.size)) for name in maps}
         # Quantised to 8 bit: 128 is the first value above a probability of 0.5.
-        salient = (arrays["saliency"] >= 128).astype(np.uint8)
-        maps = {"segmentation": arrays["segmentation"], "saliency": salient}
-        return {
-            name: self._tensor(self._view(resize_labels(m, size), flip), origin, padding)
-            for name, m in maps.items()
-        }
-
-    def _view(self, array, flip):
-        return array[:, ::-1] if flip else array
-
-    def _tensor(self, array, origin, fill):
-        return torch.from_numpy(crop_and_pad(array, origin, self.settings["crop"], fill))
+        crops["saliency"] = (crops["saliency"] >= 128).astype(np.uint8)
+        fill = self.settings.label_padding
+        return {name: torch.from_numpy(padded(m, view.crop, fill)) for name, m in crops.items()}
 
 
-def batch_loader(images, plan, workers, pin_memory):
+def batch_loader(
+    images: TrainingImages, plan: Iterable[list[Draw]], workers: int, pin_memory: bool
+) -> DataLoader:
     """`DataLoader` over a `BatchPlan`."""
     return DataLoader(
         images,
@@ -141,7 +162,7 @@ def batch_loader(images, plan, workers, pin_memory):
     )
 
 
-def batches_of(loader):
+def batches_of(loader: DataLoader) -> Iterator[Batch]:
     """The batches of a `DataLoader`, whose processes end with this generator, however that ends.
 
     PyTorch ends them when the last reference to the iterator is gone. The traceback of an error

@@ -2,11 +2,15 @@
 
 import hashlib
 import pickle
+from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from model.auxsegnet import AuxSegNet
 from model.weights import own_names, released_names
+from wsss.configuration.sections import Backbone
 from wsss.errors import InputError, reason_of
 from wsss.files import QuietFile, atomic_path
 from wsss.seals import check_parts
@@ -14,22 +18,30 @@ from wsss.seals import check_parts
 FORMAT = "auxsegnet-checkpoint-1"
 
 
-def network_arguments(num_classes, backbone, network):
-    """Arguments of `AuxSegNet` from the configuration's sections `backbone` and `network`."""
+def network_arguments(num_classes: int, backbone: Backbone, **network: Any) -> dict[str, Any]:
+    """Arguments of `AuxSegNet`: object classes, and what the configuration says of it."""
     return {
         "num_classes": num_classes,
-        "backbone": backbone["name"],
-        "output_stride": backbone["output_stride"],
+        "backbone": backbone.name,
+        "output_stride": backbone.output_stride,
         **network,
     }
 
 
-def save_checkpoint(path, network, arguments, identity, parameters, *, sources=None):
+def save_checkpoint(
+    path: str | Path,
+    network: AuxSegNet,
+    arguments: dict[str, Any],
+    identity: dict[str, Any],
+    parameters: dict[str, Any],
+    *,
+    sources: dict[str, str] | None = None,
+) -> str:
     """Write weights with all that is known about them; returns the digest of the weights.
 
     Args:
         path: where the file will lie.
-        network: `AuxSegNet`.
+        network: with its weights.
         arguments: it was built with these.
         identity: as of an artifact: values for some of `IDENTITY_KEYS`.
         parameters: settings it was trained with.
@@ -56,7 +68,7 @@ def save_checkpoint(path, network, arguments, identity, parameters, *, sources=N
     return digest
 
 
-def state_digest(state):
+def state_digest(state: dict[str, Tensor]) -> str:
     """SHA-256 over names, types, shapes and values of a state dict."""
     digest = hashlib.sha256()
     for name in sorted(state):
@@ -66,7 +78,7 @@ def state_digest(state):
     return digest.hexdigest()
 
 
-def read_checkpoint(path, **identity):
+def read_checkpoint(path: str | Path, **identity: Any) -> dict[str, Any]:
     """A checkpoint as a dict, after comparing it with `identity`.
 
     Raises:
@@ -99,8 +111,14 @@ def read_checkpoint(path, **identity):
     return checkpoint
 
 
-def load_network(path, device, **identity):
-    """The network of a checkpoint in evaluation mode, and the checkpoint."""
+def load_network(
+    path: str | Path, device: torch.device, **identity: Any
+) -> tuple[AuxSegNet, dict[str, Any]]:
+    """The network of a checkpoint in evaluation mode, and the checkpoint.
+
+    Raises:
+        InputError: as `read_checkpoint`, or it holds a network of another version.
+    """
     checkpoint = read_checkpoint(path, **identity)
     try:
         with torch.device("meta"):  # no weights are made up that the file has
@@ -114,11 +132,14 @@ def load_network(path, device, **identity):
     return network.to(device).eval(), checkpoint
 
 
-def load_shared_weights(network, path, **identity):
+def load_shared_weights(network: AuxSegNet, path: str | Path, **identity: Any) -> dict[str, Any]:
     """Continue from a checkpoint with other branches: take what both networks have.
 
+    Returns:
+        the checkpoint.
+
     Raises:
-        InputError: the checkpoint lacks a backbone weight, or shapes differ.
+        InputError: as `read_checkpoint`, or a backbone weight is missing, or shapes differ.
     """
     checkpoint = read_checkpoint(path, **identity)
     own = released_names(network.state_dict())

@@ -4,6 +4,7 @@ import ctypes
 import logging
 import os
 import random
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ log = logging.getLogger(__name__)
 PRECISIONS = {"fp32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def choose_device(name, gpus=1):
+def choose_device(name: str, gpus: int = 1) -> torch.device:
     """`auto`, `cuda` or `cpu` -> torch.device.
 
     Args:
@@ -40,7 +41,7 @@ def choose_device(name, gpus=1):
     return torch.device("cuda")
 
 
-def make_repeatable(seed, device, threads):
+def make_repeatable(seed: int, device: torch.device, threads: int) -> None:
     """Seed every generator and ask for deterministic kernels."""
     torch.set_num_threads(max(1, threads))
     # A selective affinity is full of values below 1e-38, which CPUs multiply many times slower
@@ -58,7 +59,7 @@ def make_repeatable(seed, device, threads):
         torch.use_deterministic_algorithms(True, warn_only=True)
 
 
-def prepare_device(name, gpus, seed, threads):
+def prepare_device(name: str, gpus: int, seed: int, threads: int) -> torch.device:
     """`choose_device` for a job: GPUs claimed, and every random generator seeded for it."""
     if name != "cpu":
         claim_gpus(gpus)  # before torch looks for them
@@ -67,7 +68,7 @@ def prepare_device(name, gpus, seed, threads):
     return device
 
 
-def random_state(device):
+def random_state(device: torch.device) -> dict[str, Any]:
     """States of all random generators of this process, as tensors and plain values."""
     kind, words, *rest = np.random.get_state()
     cuda = device.type == "cuda"
@@ -79,7 +80,7 @@ def random_state(device):
     }
 
 
-def set_random_state(state, device):
+def set_random_state(state: dict[str, Any], device: torch.device) -> None:
     """Put back what `random_state` returned."""
     kind, words, *rest = state["numpy"]
     torch.set_rng_state(state["torch"])
@@ -89,7 +90,7 @@ def set_random_state(state, device):
     random.setstate(state["python"])
 
 
-def autocast(device, precision):
+def autocast(device: torch.device, precision: str) -> torch.autocast:
     """Context for mixed precision; `fp32` and `tf32` switch it off.
 
     From here on, in the backward pass too, convolutions on a GPU round float32 to the 10 bits of
@@ -105,7 +106,7 @@ M_MMAP_THRESHOLD = -3  # of mallopt(3)
 LARGE = 1 << 17  # bytes: what glibc begins with, before it adapts
 
 
-def return_large_memory():
+def return_large_memory() -> None:
     """Have the C library give large pieces of memory back to the system once they are free.
 
     By itself glibc keeps them, and small pieces that stay, such as HDF5's, come to lie between

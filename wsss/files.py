@@ -60,9 +60,14 @@ def atomic_path(path: str | Path, durable: bool = False) -> Iterator[Path]:
                 temporary.unlink(missing_ok=True)
 
 
-def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence]) -> None:
-    """Write a table as UTF-8, with a line of column names; raises what `atomic_path` does."""
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+def write_csv(
+    path: str | Path, columns: Iterable[str], rows: Iterable[Sequence], durable: bool = False
+) -> None:
+    """Write a table as UTF-8, with a line of column names; see `atomic_path`."""
+    with (
+        atomic_path(path, durable) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(rows)

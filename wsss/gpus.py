@@ -11,13 +11,14 @@ import re
 import tempfile
 import time
 from pathlib import Path
+from typing import IO
 
 log = logging.getLogger(__name__)
 
 _held = []  # open files: their locks last as long as this process, however it ends
 
 
-def claim_gpus(count, devices="/dev"):
+def claim_gpus(count: int, devices: str | Path = "/dev") -> None:
     """Make `count` GPUs that no other job has the only ones this process sees.
 
     Does nothing in a process of torchrun, or where there are not more GPUs than asked for: as many
@@ -40,17 +41,17 @@ def claim_gpus(count, devices="/dev"):
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(mine)
 
 
-def _visible():
+def _visible() -> list[str]:
     """What CUDA_VISIBLE_DEVICES names: numbers, or identifiers such as GPU-8f2a."""
     return [name.strip() for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name.strip()]
 
 
-def _devices(folder):
+def _devices(folder: str | Path) -> list[str]:
     found = [re.fullmatch(r"nvidia(\d+)", path.name) for path in Path(folder).glob("nvidia*")]
     return sorted((match[1] for match in found if match), key=int)
 
 
-def _try(count, names):
+def _try(count: int, names: list[str]) -> list[str]:
     """Lock up to `count` GPUs; with fewer, let go of them again, and return none."""
     files, mine = [], []
     for name in names:
@@ -66,7 +67,7 @@ def _try(count, names):
     return []
 
 
-def _lock(name):
+def _lock(name: str) -> IO | None:
     """The locked file of a GPU, or None if another job has it."""
     plain = re.sub(r"[^\w-]", "_", name)
     path = Path(tempfile.gettempdir()) / f"auxsegnet-{os.getuid()}-gpu{plain}.lock"

@@ -9,15 +9,17 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NoReturn, TypeVar
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 
 from wsss.errors import InputError
 
-log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux's prctl
 SIGNALS_TO_PASS_ON = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
@@ -31,45 +33,43 @@ class Ranks:
     count: int = 1
 
     @property
-    def leads(self):
+    def leads(self) -> bool:
+        """Whether this is the one that writes, and says what all have met."""
         return self.number == 0
 
     @property
-    def several(self):
+    def several(self) -> bool:
+        """Whether there are others."""
         return self.count > 1
 
-    def part(self, items):
+    def part(self, items: Sequence[T]) -> Sequence[T]:
         """This rank's part of the items of a batch: equal parts, in their order."""
         size = len(items) // self.count
         return items[self.number * size : (self.number + 1) * size]
 
-    def total(self, tensor):
+    def total(self, tensor: Tensor) -> Tensor:
         """Sum over all ranks."""
-        tensor = tensor.clone()
-        if self.several:
-            with peers():
-                distributed.all_reduce(tensor)
-        return tensor
+        return _reduced(tensor, distributed.ReduceOp.SUM)
 
-    def gather(self, value):
+    def largest(self, tensor: Tensor) -> Tensor:
+        """Maximum over all ranks of each element."""
+        return _reduced(tensor, distributed.ReduceOp.MAX)
+
+    def gather(self, value: T) -> list[T] | None:
         """The values of all ranks, by rank, on the leading one; None on the others."""
-        if not self.several:
-            return [value]
         values = [None] * self.count if self.leads else None
         with peers():
             distributed.gather_object(value, values)
         return values
 
-    def spread(self, value):
+    def spread(self, value: T) -> T:
         """The leading rank's value, on all ranks."""
-        if not self.several:
-            return value
         values = [value]
         with peers():
             distributed.broadcast_object_list(values)
         return values[0]
 
-    def end(self, error):
+    def end(self, error: Exception) -> NoReturn:
         """Raise an error that all ranks have met at the same step; only the leading one says it."""
         if self.leads:
             raise error
@@ -82,8 +82,15 @@ class Ranks:
 ALONE = Ranks()
 
 
+def _reduced(tensor: Tensor, operation: distributed.ReduceOp) -> Tensor:
+    tensor = tensor.clone()
+    with peers():
+        distributed.all_reduce(tensor, operation)
+    return tensor
+
+
 @contextmanager
-def peers():
+def peers() -> Iterator[None]:
     """Wherever a rank waits for another one, which may have died: it says so in a line."""
     try:
         yield
@@ -96,18 +103,14 @@ def peers():
         ) from error
 
 
-def rank_here():
+def rank_here() -> Ranks:
     """`Ranks` of this process, as torchrun says."""
     return Ranks(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
 
 
 @contextmanager
-def joined(device):
-    """`Ranks` of this process while they are connected.
-
-    Args:
-        device: torch.device that this rank trains on.
-    """
+def joined(device: torch.device) -> Iterator[Ranks]:
+    """`Ranks` of this process, which trains on a device, while they are connected."""
     ranks = rank_here()
     if not ranks.several:
         yield ranks
@@ -120,8 +123,12 @@ def joined(device):
     distributed.destroy_process_group()
 
 
-def launch(module, arguments, count):
-    """Run `python -m module arguments` as `count` ranks by torchrun; returns the exit status."""
+def launch(module: str, arguments: Sequence[str], count: int) -> int:
+    """Run `python -m module arguments` as `count` ranks by torchrun; returns the exit status.
+
+    Raises:
+        InputError: one of them was ended by a signal.
+    """
     from torch.distributed import run as torchrun
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -135,16 +142,17 @@ def launch(module, arguments, count):
     except SignalException as error:
         return 128 + error.sigval
     except ChildFailedError as error:
-        return _status(*error.get_first_failure(), count)
+        number, failure = error.get_first_failure()
+        return _status(number, failure.exitcode, count)
     return 0
 
 
-def _status(number, failure, count):
+def _status(number: int, exit_code: int, count: int) -> int:
     """Of a failed rank; one that was killed could not say so itself."""
-    if failure.exitcode < 0:
-        name = signal.Signals(-failure.exitcode).name
+    if exit_code < 0:
+        name = signal.Signals(-exit_code).name
         raise InputError(
             f"process {number} of {count} of the training was ended by {name}; run it again: "
             "it goes on from its last saved state"
         )
-    return failure.exitcode
+    return exit_code

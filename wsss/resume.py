@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -25,13 +26,17 @@ class ResumeStates:
         key: of the run, from its configuration and inputs: a state with another is not picked up.
     """
 
-    def __init__(self, output, key):
+    def __init__(self, output: str | Path, key: str):
         self.key = key
         self._beside = Path(output).parent
         self.folder = self._beside / f".resume-{key}"
 
-    def save(self, state):
-        """Write a state; until it is complete on disk the one before stays the newest."""
+    def save(self, state: dict[str, Any]) -> None:
+        """Write a state; until it is complete on disk the one before stays the newest.
+
+        Raises:
+            InputError: the disk is full, or may not be written.
+        """
         newest = self.folder / NEWEST
         with atomic_path(newest) as temporary:
             with QuietFile(temporary, "w+") as file:
@@ -41,7 +46,7 @@ class ResumeStates:
                 os.replace(newest, self.folder / BEFORE)
         flush(self.folder)
 
-    def load(self):
+    def load(self) -> dict[str, Any] | None:
         """The newest state that is whole, as a dict; None if there is none.
 
         A damaged one is named in a line and removed, lest it take the place of a good one.
@@ -62,13 +67,13 @@ class ResumeStates:
                 path.unlink()
         return None
 
-    def remove(self):
+    def remove(self) -> None:
         """After success: also what other configurations left behind."""
         for folder in self._beside.glob(".resume-*"):
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _read(path, key):
+def _read(path: Path, key: str) -> dict[str, Any]:
     """The state in a file.
 
     Raises:
@@ -94,7 +99,7 @@ def _read(path, key):
     return state
 
 
-def _failure_of_the_system(error):
+def _failure_of_the_system(error: BaseException | None) -> BaseException | None:
     """The error of disk or memory behind one of reading; None if it is of what the file holds.
 
     `zipfile` hides some behind an error of its own; EINVAL is a place before the file's begin.
