@@ -1,15 +1,18 @@
 """Files that are either whole or not there."""
 
+import csv
 import errno
 import hashlib
 import io
 import os
 import re
 import socket
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from wsss.errors import InputError
+from wsss.errors import InputError, reason_of
 
 NO_ROOM = "free some space, or set keep: final, and run again"
 NOT_ALLOWED = "make the folder writable, or run as its owner"
@@ -28,7 +31,7 @@ REMEDIES = {
 
 
 @contextmanager
-def atomic_path(path, durable=False):
+def atomic_path(path: str | Path, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path`; move it there on success, remove it on failure.
 
     The name keeps the suffix of `path`, since writers choose their format by it, and has that of
@@ -58,7 +61,7 @@ def atomic_path(path, durable=False):
                 temporary.unlink(missing_ok=True)
 
 
-def make_folder(folder, key=None):
+def make_folder(folder: str | Path, key: str | None = None) -> None:
     """Make a folder, and those around it, where they are not there.
 
     Raises:
@@ -69,8 +72,9 @@ def make_folder(folder, key=None):
     except OSError as error:
         place = f"{key} {folder}" if key else folder
         remedy = REMEDIES.get(error.errno, "name another folder")
-        reason = error.strerror or error
-        raise InputError(f"{place}: the folder cannot be made ({reason}): {remedy}") from error
+        raise InputError(
+            f"{place}: the folder cannot be made ({reason_of(error)}): {remedy}"
+        ) from error
 
 
 @contextmanager
@@ -99,9 +103,9 @@ class QuietFile(io.FileIO):
     else.
     """
 
-    error = None
+    error: OSError | None = None
 
-    def write(self, data):
+    def write(self, data: bytes | memoryview) -> int:
         rest = memoryview(data)
         try:
             while len(rest) and self.error is None:
@@ -110,24 +114,42 @@ class QuietFile(io.FileIO):
             self.error = error
         return len(data)
 
-    def truncate(self, size=None):
+    def truncate(self, size: int | None = None) -> int:
         try:
             return super().truncate(size)
         except OSError as error:
             self.error = self.error or error
             return size
 
-    def raise_error(self):
+    def raise_error(self) -> None:
         """Raise the first error that was kept back, before the block ends."""
         if self.error is not None:
             raise self.error
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
         self.raise_error()  # it is the cause of any other one
 
 
-def flush(path):
+def write_csv(
+    path: str | Path,
+    columns: Iterable[str],
+    rows: Iterable[Iterable[Any]],
+    *,
+    durable: bool = False,
+    line_end: str = "\n",
+) -> None:
+    """A header and rows as CSV; see `atomic_path`."""
+    with (
+        atomic_path(path, durable) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.writer(file, lineterminator=line_end)
+        writer.writerow(columns)
+        writer.writerows(rows)
+
+
+def flush(path: str | Path) -> None:
     """Have a file, or the names in a folder, on disk, so that the power may go.
 
     Where a folder cannot be flushed, as on some network disks, that is all right.
@@ -159,7 +181,7 @@ def expanded_path(text: str, key: str) -> Path:
     return Path(expanded)
 
 
-def sha256_of(path):
+def sha256_of(path: str | Path) -> str:
     """SHA-256 of a file's content as a hexadecimal string."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

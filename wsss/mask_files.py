@@ -1,6 +1,6 @@
 """Finished files for people: a palette PNG and an overlay per image, and tables beside them."""
 
-import csv
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +8,14 @@ import numpy as np
 from wsss.datasets.index import check_id
 from wsss.drawing import class_name, class_palette, overlay, save_picture
 from wsss.errors import InputError
-from wsss.files import atomic_path
+from wsss.files import write_csv
 from wsss.palette import write_palette_png
 
 MASK_COLUMNS = ("image_id", "mask", "overlay", "classes", "shares")
 COLOUR_COLUMNS = ("class_id", "name", "colour")
 
 
-def mask_names(image_id):
+def mask_names(image_id: str) -> tuple[str, str]:
     """The file names of an image's mask and overlay.
 
     They differ in their suffix too: an image may be called like another one's overlay.
@@ -23,7 +23,14 @@ def mask_names(image_id):
     return f"{image_id}.png", f"{image_id}_overlay.jpg"
 
 
-def write_mask_files(folder, image_id, image, label, classes, alpha):
+def write_mask_files(
+    folder: str | Path,
+    image_id: str,
+    image: np.ndarray,
+    label: np.ndarray,
+    classes: Sequence[str],
+    alpha: float,
+) -> tuple[str, ...]:
     """Write mask and overlay of an image; returns its row of the table.
 
     Args:
@@ -45,7 +52,7 @@ def write_mask_files(folder, image_id, image, label, classes, alpha):
     return (image_id, mask.name, tinted.name, ";".join(shares), text)
 
 
-def class_shares(label, classes):
+def class_shares(label: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
     """Name -> share of the pixels, for the object classes in a label map (H, W)."""
     ids, counts = np.unique(label, return_counts=True)
     return {
@@ -55,23 +62,16 @@ def class_shares(label, classes):
     }
 
 
-def write_mask_table(path, rows):
+def write_mask_table(path: Path, rows: Iterable[tuple[str, ...]]) -> None:
     """masks.csv: the rows of `write_mask_files`."""
-    _write_csv(path, MASK_COLUMNS, rows)
+    write_csv(path, MASK_COLUMNS, rows)
 
 
-def write_class_table(path, classes):
+def write_class_table(path: Path, classes: Sequence[str]) -> None:
     """classes.csv: value in the masks, name and colour (#rrggbb) of background and classes."""
     colours = ["#{:02x}{:02x}{:02x}".format(*colour) for colour in class_palette()]
     names = ["background", *classes]
-    _write_csv(path, COLOUR_COLUMNS, zip(range(len(names)), names, colours, strict=False))
-
-
-def _write_csv(path, columns, rows):
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)
+    write_csv(path, COLOUR_COLUMNS, zip(range(len(names)), names, colours, strict=False))
 
 
 def _inside(folder, name):
