@@ -6,9 +6,9 @@ column counts pixels that the prediction leaves unlabelled (255). Fractions thro
 
 import numpy as np
 
+from wsss.datasets.index import IGNORE
 from wsss.errors import InputError
 
-IGNORE = 255
 IGNORE_PREDICTION = ("miss", "drop", "background")
 
 
