@@ -2,7 +2,6 @@
 
 import difflib
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ class Artifact:
         self.classes = self.header.get("classes", [])
         self.ids = self.reader.ids
 
-    def read(self, image_id: str) -> tuple[dict[str, np.ndarray], Mapping[str, Any]]:
+    def read(self, image_id: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Name -> array, and the attributes; InputError if the image is not in it.
 
         An array without a name of its own gets the kind's.
@@ -54,9 +53,7 @@ class Artifact:
         """Whether an array holds class ids."""
         return name in LABEL_MAPS.get(self.kind, ())
 
-    def map_names(
-        self, name: str, array: np.ndarray, attributes: Mapping[str, Any]
-    ) -> list[str] | None:
+    def map_names(self, name: str, array: np.ndarray, attributes: dict) -> list[str] | None:
         """The class names of the maps of an array, or None if it is not a map per class."""
         wanted, with_background = CLASS_MAPS.get(self.kind, (None, False))
         if name != wanted or array.ndim != 3:
