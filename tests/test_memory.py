@@ -43,7 +43,7 @@ SIZES = {"epochs": 1, "batch_size": 4, "crop": 64}
 STAGE_TRAINING = test_damaged_files.TRAINING | {"stage": STAGE.model_dump(mode="json") | SIZES}
 CLASSIFIER_TRAINING = {
     "backbone": BACKBONE,
-    "network": {"recipe": "paper"},
+    "network": {"design": "paper"},
     "classifier": CLASSIFIER.model_dump(mode="json") | SIZES,
     "images": {"long_side": None},
 }

@@ -8,12 +8,12 @@ from torch.nn import functional as F
 import wsss.pseudo_labels
 from wsss.configuration.sections import SALIENCY_CRF, PseudoLabels
 from wsss.crf import refine_saliency
+from wsss.pixels import resize_maps
 from wsss.pseudo_labels import (
     fuse,
     make_pseudo_labels,
     quantise,
     updated_saliency,
-    upsample,
 )
 
 SETTINGS = PseudoLabels(background="off_the_shelf")
@@ -80,15 +80,6 @@ def test_shapes_that_do_not_belong_together_are_refused():
         fuse(np.zeros((3, 4, 5)), [0, 1, 2], np.zeros((4, 6)), 0.2, 0.06)
 
 
-def test_upsampling_is_bilinear_without_aligned_corners():
-    maps = np.random.default_rng(0).random((3, 5, 7)).astype(np.float16)
-    expected = F.interpolate(torch.from_numpy(maps).float()[None], (40, 51), mode="bilinear")[0]
-    upsampled = upsample(maps, (40, 51))
-    assert upsampled.dtype == np.float32
-    np.testing.assert_allclose(upsampled, expected.numpy(), atol=1e-4)
-    assert upsample(np.zeros((0, 5, 7)), (40, 51)).shape == (0, 40, 51)
-
-
 @pytest.fixture
 def image():
     rng = np.random.default_rng(1)
@@ -118,7 +109,7 @@ def test_stage_0_takes_the_saliency_as_it_is(image, off_the_shelf, background):
     )
     assert saliency.dtype == segmentation.dtype == np.uint8
     np.testing.assert_array_equal(saliency, off_the_shelf)
-    expected = loop(upsample(cams, (16, 24)), [1, 3], off_the_shelf / 255, 0.2, 0.06)
+    expected = loop(resize_maps(cams, (16, 24)), [1, 3], off_the_shelf / 255, 0.2, 0.06)
     np.testing.assert_array_equal(segmentation, expected)
 
 

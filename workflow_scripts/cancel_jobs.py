@@ -10,12 +10,12 @@ import subprocess
 import time
 
 from workflow_scripts.command import run
-from wsss.errors import InputError
+from wsss.errors import InputError, last_line
 
 PREFIX = "auxsegnet_"  # slurm-jobname-prefix of the profiles
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.parse_args(argv)
     jobs = jobs_of(os.getcwd())
@@ -26,21 +26,21 @@ def main(argv=None):
     print(f"{len(jobs)} job(s) of this folder cancelled")
 
 
-def jobs_of(folder):
+def jobs_of(folder: str) -> list[str]:
     """Ids of this workflow's jobs in Slurm's queue that were submitted from a folder."""
     lines = slurm("squeue", "--me", "--noheader", "--format=%A|%j|%Z").splitlines()
     rows = [line.split("|", 2) for line in lines]
     return [job for job, name, where in rows if name.startswith(PREFIX) and where == folder]
 
 
-def slurm(*words):
-    """What a command of Slurm prints."""
+def slurm(*words: str) -> str:
+    """What a command of Slurm prints; InputError where it is not there, or fails."""
     try:
         done = subprocess.run(words, check=True, capture_output=True, text=True)
     except FileNotFoundError as error:
         raise InputError(f"{words[0]} is not there; run this where jobs are submitted") from error
     except subprocess.CalledProcessError as error:
-        reason = (error.stderr.strip().splitlines() or ["no reason given"])[-1]
+        reason = last_line(error.stderr) or "no reason given"
         raise InputError(f"{words[0]} failed: {reason}; try again when Slurm answers") from error
     return done.stdout
 

@@ -5,20 +5,17 @@ python -m workflow_scripts.check_voc_submission ARCHIVE --list TEST_LIST --image
 Another list than VOC 2012's 1,456 ids is a problem too, but for --any-count.
 """
 
-import argparse
 from collections import Counter
 from pathlib import Path
 
-from workflow_scripts.command import run
+from workflow_scripts.command import documented_parser, run
 from wsss.datasets.voc import read_list
 from wsss.errors import InputError, listed
 from wsss.voc_submission import TEST_IMAGES, check_submission, photograph_sizes
 
 
-def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def main(argv: list[str] | None = None) -> int:
+    parser = documented_parser(__doc__)
     parser.add_argument("archive", type=Path, metavar="ARCHIVE", help="a .tar.gz")
     parser.add_argument("--list", required=True, metavar="TEST_LIST", help="ids that it must hold")
     parser.add_argument("--images", required=True, type=Path, help="the folder of the photographs")

@@ -3,17 +3,27 @@
 import logging
 import sys
 import traceback
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Callable
+from typing import NoReturn
 
-from wsss.errors import InputError, StoppedError
+from wsss.errors import InputError, StoppedError, last_line
+
+Main = Callable[[list[str] | None], int | None]
 
 
-def run(main, arguments=None):
+def documented_parser(doc: str) -> ArgumentParser:
+    """A parser whose help shows the text of a module as it is written."""
+    return ArgumentParser(description=doc, formatter_class=RawDescriptionHelpFormatter)
+
+
+def run(main: Main, arguments: list[str] | None = None) -> NoReturn:
     """Call `main(arguments)` and exit: 0 if well, 1 after an error, 128 + N after signal N."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
     try:
         code = main(arguments)
     except InputError as error:
-        print(f"error: {last_line(error)}", file=sys.stderr)
+        print(f"error: {message_of(error)}", file=sys.stderr)
         code = 1
     except StoppedError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -28,8 +38,6 @@ def run(main, arguments=None):
     sys.exit(code or 0)
 
 
-def last_line(error):
-    """The message of an `InputError`; PyTorch puts the stack of a loading process before it."""
-    line = (str(error).strip().splitlines() or [""])[-1]
-    name = f"{InputError.__module__}.{InputError.__name__}: "
-    return line.removeprefix(name)
+def message_of(error: InputError) -> str:
+    """The message of an error; PyTorch puts the stack of a loading process before it."""
+    return last_line(str(error)).removeprefix(f"{InputError.__module__}.{InputError.__name__}: ")

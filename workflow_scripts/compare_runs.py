@@ -8,13 +8,12 @@ images. Nothing is trained or predicted. A seed that a run does not have is left
       --runs baseline/stage0/unrefined multi_task/stage0/unrefined auxsegnet/stage0/refined
 """
 
-import argparse
 import re
 from functools import partial
 from pathlib import Path
 
 from workflow_scripts import arguments
-from workflow_scripts.command import run
+from workflow_scripts.command import documented_parser, run
 from wsss.artifacts import ArtifactReader
 from wsss.comparison import compare, count
 from wsss.errors import InputError, listed
@@ -44,9 +43,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _parse(argv):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = documented_parser(__doc__)
     parser.add_argument("data", metavar="FOLDER", help="results/NAME of the data set")
     parser.add_argument("--runs", nargs="+", required=True, metavar="RUN")
     parser.add_argument("--seeds", type=int, nargs="+", required=True, metavar="SEED")

@@ -5,12 +5,11 @@
 Masks that are there already stay, so that an interrupted run goes on; --force makes them again.
 """
 
-import argparse
 import logging
 import os
 from pathlib import Path
 
-from workflow_scripts.command import run
+from workflow_scripts.command import documented_parser, run
 from wsss.datasets.sbd import MaskMaker, sbd_files, voc_masks
 from wsss.errors import InputError, listed
 from wsss.files import make_folder
@@ -20,7 +19,7 @@ log = logging.getLogger(__name__)
 SHOWN = 3  # images named in the error line
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     args = _parse(argv)
     sbd, own = sbd_files(args.sbd), voc_masks(args.voc)
     out = args.out or args.voc / "SegmentationClassAug"
@@ -41,9 +40,7 @@ def main(argv=None):
 
 
 def _parse(argv):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = documented_parser(__doc__)
     parser.add_argument("sbd", type=Path, metavar="SBD_FOLDER", help="the folder that holds cls/")
     parser.add_argument("--voc", type=Path, required=True, help="the folder VOCdevkit/VOC2012")
     parser.add_argument("--out", type=Path, help="default: SegmentationClassAug below --voc")

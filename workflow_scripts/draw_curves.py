@@ -7,7 +7,7 @@ from wsss.drawing import draw_curves, read_log, save_figure
 from wsss.errors import InputError
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--logs",

@@ -9,7 +9,7 @@ from wsss.metrics import ConfusionMatrix
 from wsss.progress import progress
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = arguments.command_parser(__doc__, Evaluation)
     arguments.add_run(parser, "variant", "seed", "stage")
     parser.add_argument("--pseudo-labels", nargs="+", required=True)

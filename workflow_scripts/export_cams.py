@@ -13,9 +13,9 @@ from workflow_scripts.command import run
 from workflow_scripts.export_job import export_images, export_parser, open_exported
 from wsss.artifacts import ArtifactReader
 from wsss.cam_files import IRN_STRIDE, WRITERS, file_classes, strided_size
-from wsss.datasets.index import DatasetIndex, check_id
+from wsss.datasets.index import DatasetIndex, ImageRecord, check_id
 from wsss.errors import InputError
-from wsss.pseudo_labels import upsample
+from wsss.pixels import resize_maps
 
 
 @dataclass
@@ -27,7 +27,7 @@ class CamExport:
     style: str
     folder: Path
 
-    def __call__(self, record):
+    def __call__(self, record: ImageRecord) -> None:
         found = self.cams.read(record.image_id)
         cams, keys = found.array.astype(np.float32), found.attributes["keys"]
         size = (record.height, record.width)
@@ -39,12 +39,12 @@ class CamExport:
         WRITERS[self.style](
             self.folder / f"{check_id(record.image_id, 'CAMs')}.npy",
             [numbers[key] for key in keys],
-            upsample(cams, size),
-            upsample(cams, strided_size(size, IRN_STRIDE)),
+            resize_maps(cams, size),
+            resize_maps(cams, strided_size(size, IRN_STRIDE)),
         )
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = export_parser(__doc__)
     parser.add_argument(
         "--format",

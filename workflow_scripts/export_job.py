@@ -1,20 +1,20 @@
 """What the commands that write artifacts for other tools have in common."""
 
-import argparse
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
 from pathlib import Path
 
 from workflow_scripts import arguments
+from workflow_scripts.command import documented_parser
 from wsss.artifacts import ArtifactReader
-from wsss.datasets.index import read_dataset
+from wsss.datasets.index import DatasetIndex, read_dataset
 from wsss.errors import InputError
 from wsss.parallel import map_images
 
 
-def export_parser(doc):
+def export_parser(doc: str) -> ArgumentParser:
     """A parser with the arguments of these commands."""
-    parser = argparse.ArgumentParser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = documented_parser(doc)
     parser.add_argument("artifacts", nargs="+", metavar="ARTIFACT", help="its shards, .h5")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the files")
     parser.add_argument("--data", help="folder with index.csv; default: the nearest above ARTIFACT")
@@ -22,10 +22,11 @@ def export_parser(doc):
     return parser
 
 
-def open_exported(args, kind):
+def open_exported(args: Namespace, kind: str) -> tuple[DatasetIndex, ArtifactReader]:
     """The index and a reader of the artifacts; all of the run and stage of the first one.
 
-    The photographs are not looked for: nothing of them is exported.
+    The photographs are not looked for: nothing of them is exported. InputError where no index is
+    found, or an artifact is of another kind or run.
     """
     args.data = args.data or data_above(args.artifacts[0])
     if args.data is None:
@@ -35,18 +36,20 @@ def open_exported(args, kind):
     return index, ArtifactReader(args.artifacts, kind, **identity)
 
 
-def export_images(work, index, reader, threads, desc):
+def export_images(
+    work: Callable, index: DatasetIndex, reader: ArtifactReader, threads: int, desc: str
+) -> None:
     """Call `work` with the record of each image of the artifacts."""
     for _ in map_images(work, [index.record(i) for i in reader.ids], threads, desc):
         pass
 
 
-def data_above(path):
+def data_above(path: str | Path) -> Path | None:
     """The nearest folder above a file that holds the index of a data set, or None."""
     return next((f for f in Path(path).resolve().parents if (f / "index.csv").is_file()), None)
 
 
-def run_of(path):
+def run_of(path: str | Path) -> dict[str, str | int]:
     """Variant, seed and stage of an artifact, as far as it has them."""
     (header,) = ArtifactReader(path).headers.values()
     return {key: header[key] for key in ("variant", "seed", "stage") if key in header}

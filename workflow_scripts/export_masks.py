@@ -2,17 +2,21 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from workflow_scripts import arguments
 from workflow_scripts.command import run
 from workflow_scripts.export_job import run_of
 from wsss.artifacts import ArtifactReader
-from wsss.datasets.index import TEST
+from wsss.datasets.index import TEST, DatasetIndex, ImageRecord
 from wsss.errors import InputError
 from wsss.mask_files import write_mask_files, write_mask_table
 from wsss.progress import progress
 
 
-def export_image(folder, index, record, label, alpha):
+def export_image(
+    folder: Path, index: DatasetIndex, record: ImageRecord, label: np.ndarray, alpha: float
+) -> tuple[str, ...]:
     """Write both files of an image; returns its row of the table."""
     image = index.read_image(record)
     if label.shape != image.shape[:2]:
@@ -23,7 +27,7 @@ def export_image(folder, index, record, label, alpha):
     return write_mask_files(folder, record.image_id, image, label, index.classes, alpha)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = arguments.command_parser(__doc__)
     parser.add_argument("--labels", nargs="+", required=True, help="predictions_crf of all splits")
     parser.add_argument("--alpha", type=float, default=0.5, help="opacity of the colours, 0..1")

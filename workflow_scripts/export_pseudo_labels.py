@@ -12,7 +12,7 @@ from PIL import Image
 from workflow_scripts.command import run
 from workflow_scripts.export_job import export_images, export_parser, open_exported
 from wsss.artifacts import ArtifactReader
-from wsss.datasets.index import DatasetIndex, check_id
+from wsss.datasets.index import DatasetIndex, ImageRecord, check_id
 from wsss.files import atomic_path
 from wsss.palette import write_palette_png
 
@@ -26,7 +26,7 @@ class PseudoLabelExport:
     folder: Path
     saliency: Path | None
 
-    def __call__(self, record):
+    def __call__(self, record: ImageRecord) -> None:
         name = f"{check_id(record.image_id, 'pseudo labels')}.png"
         maps = self.labels.read(record.image_id).array
         write_palette_png(self.folder / name, self.index.mask_of(maps["segmentation"]))
@@ -35,7 +35,7 @@ class PseudoLabelExport:
                 Image.fromarray(maps["saliency"]).save(temporary, format="PNG")
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = export_parser(__doc__)
     parser.add_argument("--saliency", metavar="DIR", help="write the saliency too, as 8-bit grey")
     args = parser.parse_args(argv)

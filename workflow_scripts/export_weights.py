@@ -5,13 +5,12 @@ python -m workflow_scripts.export_weights results/.../train/model.pt --output re
 A classifier is exported under the names of PSA's (`res38_cls.pth`). The backbone must be resnet38.
 """
 
-import argparse
 import logging
 
 import torch
 
 from model.weights import released_state
-from workflow_scripts.command import run
+from workflow_scripts.command import documented_parser, run
 from wsss.checkpoint import load_network
 from wsss.errors import InputError
 from wsss.files import QuietFile, atomic_path
@@ -19,10 +18,8 @@ from wsss.files import QuietFile, atomic_path
 log = logging.getLogger(__name__)
 
 
-def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def main(argv: list[str] | None = None) -> None:
+    parser = documented_parser(__doc__)
     parser.add_argument("model", help="a checkpoint of this workflow")
     parser.add_argument("--output", required=True, help="the PyTorch file to write")
     args = parser.parse_args(argv)

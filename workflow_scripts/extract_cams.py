@@ -8,7 +8,7 @@ from wsss.inference import initial_cams
 from wsss.progress import progress
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = arguments.command_parser(__doc__, Views)
     arguments.add_run(parser, "seed", "shard", "shards")
     arguments.add_hardware(parser)

@@ -1,6 +1,7 @@
 """Stage-0 CAMs of a shard of the training images, from files of another tool."""
 
 import logging
+from collections.abc import Sequence
 
 from workflow_scripts import arguments
 from workflow_scripts.command import run
@@ -12,7 +13,7 @@ from wsss.parallel import map_images
 log = logging.getLogger(__name__)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = arguments.command_parser(__doc__, CamFiles)
     arguments.add_run(parser, "seed", "shard", "shards")
     parser.add_argument("--threads", type=int, default=1)
@@ -40,7 +41,7 @@ def main(argv=None):
     report(kept_as_they_are, surplus)
 
 
-def report(kept_as_they_are, surplus):
+def report(kept_as_they_are: Sequence[bool], surplus: int) -> None:
     """Say what was done with the maps; a mixture may mean that they are not normalised at all."""
     kept = sum(kept_as_they_are)
     divided = len(kept_as_they_are) - kept

@@ -14,7 +14,7 @@ PACKAGES = ("workflow_scripts", "wsss", "model")
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def files_of_module(module, root=ROOT):
+def files_of_module(module: str, root: Path = ROOT) -> list[str]:
     """Paths relative to `root`, sorted, of a module and everything it imports in `PACKAGES`."""
     found, waiting = set(), [module]
     while waiting:
@@ -28,7 +28,7 @@ def files_of_module(module, root=ROOT):
     return sorted(path.as_posix() for path in found if (root / path).stat().st_size)
 
 
-def code_digest(module, root=ROOT):
+def code_digest(module: str, root: Path = ROOT) -> str:
     """SHA-256 over names and contents of `files_of_module`, as a hexadecimal string."""
     digest = hashlib.sha256()
     for name in files_of_module(module, root):

@@ -15,7 +15,7 @@ from wsss.voc_submission import write_submission
 log = logging.getLogger(__name__)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = arguments.command_parser(__doc__)
     arguments.add_run(parser, "variant", "seed", "stage")
     parser.add_argument("--labels", nargs="+", required=True, help="predictions_crf of all shards")

@@ -3,14 +3,16 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 from workflow_scripts import arguments
 from workflow_scripts.command import run
 from wsss.artifacts import ArtifactWriter
 from wsss.configuration.sections import Saliency
-from wsss.datasets.index import DatasetIndex
+from wsss.datasets.index import DatasetIndex, ImageRecord
 from wsss.files import sha256_of
 from wsss.parallel import map_images
-from wsss.saliency import create_source, source_files
+from wsss.saliency import ReadyMaps, U2Netp, create_source, source_files
 
 
 @dataclass
@@ -20,15 +22,16 @@ class SaliencyMaps:
     index: DatasetIndex
     settings: Saliency
 
-    def __call__(self, record):
+    def __call__(self, record: ImageRecord) -> np.ndarray:
         return self.source.predict(record, self.index.read_image(record))
 
     @cached_property
-    def source(self):
+    def source(self) -> U2Netp | ReadyMaps:
+        """The source that is chosen."""
         return create_source(self.settings)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = arguments.command_parser(__doc__, Saliency)
     arguments.add_run(parser, "shard", "shards")
     parser.add_argument("--threads", type=int, default=1)

@@ -10,7 +10,7 @@ from wsss.inference import refined_maps
 from wsss.progress import progress
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = arguments.command_parser(__doc__, Views)
     arguments.add_run(parser, "variant", "seed", "stage", "shard", "shards")
     arguments.add_hardware(parser)

@@ -16,7 +16,7 @@ class PredictionViews(Views):
     merge: Literal["max", "mean"]
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = arguments.command_parser(__doc__, PredictionViews)
     arguments.add_run(parser, "variant", "seed", "stage", "split", "shard", "shards")
     arguments.add_hardware(parser)

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from workflow_scripts import arguments
 from workflow_scripts.command import run
 from wsss.artifacts import ArtifactReader, ArtifactWriter
 from wsss.configuration.sections import Crf
-from wsss.datasets.index import DatasetIndex
+from wsss.datasets.index import DatasetIndex, ImageRecord
 from wsss.label_maps import label_map_of
 from wsss.parallel import map_images
 
@@ -19,14 +21,14 @@ class CrfLabels:
     predictions: ArtifactReader
     crf: Crf
 
-    def __call__(self, record):
+    def __call__(self, record: ImageRecord) -> np.ndarray:
         image = self.index.read_image(record)
         prediction = self.predictions.read(record.image_id)
         probabilities, keys = prediction.array["probabilities"], prediction.attributes["keys"]
         return label_map_of(image, probabilities, keys, self.crf)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = arguments.command_parser(__doc__, Crf)
     arguments.add_run(parser, "variant", "seed", "stage", "split", "shard", "shards")
     parser.add_argument("--predictions", required=True)

@@ -16,25 +16,25 @@ import argparse
 import os
 from pathlib import Path
 
-from workflow_scripts.command import run
+import numpy as np
+
+from workflow_scripts.command import documented_parser, run
 from wsss.configuration.sections import SEGMENTATION_CRF
 from wsss.devices import PRECISIONS, prepare_device
-from wsss.errors import InputError, printable
+from wsss.errors import InputError, printable, reason_of
 from wsss.files import make_folder
 from wsss.images import read_image
 from wsss.mask_files import mask_names, write_class_table, write_mask_files, write_mask_table
 from wsss.photographs import Inputs, find_photographs
 from wsss.progress import note, progress
-from wsss.segmenter import load_segmenter
+from wsss.segmenter import Segmenter, load_segmenter
 
 PAPER_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5)
 TABLES = ("classes.csv", "masks.csv")
 
 
-def parse(argv):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = documented_parser(__doc__)
     parser.add_argument("model", metavar="MODEL", help="checkpoint of a stage (model.pt)")
     parser.add_argument(
         "images", metavar="IMAGES", nargs="+", help="image files, and folders of them"
@@ -59,7 +59,7 @@ def parse(argv):
     return args
 
 
-def available_cores():
+def available_cores() -> int:
     """Cores that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
@@ -76,7 +76,7 @@ def _check(args):
         raise InputError(f"--threads {args.threads}: at least 1")
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
     photographs, refused = find_photographs(args.images)
     folder = Path(args.out)
@@ -98,7 +98,7 @@ def main(argv=None):
     return 1 if failed else 0
 
 
-def segmenter_of(args):
+def segmenter_of(args: argparse.Namespace) -> Segmenter:
     """The `Segmenter` of the arguments."""
     device = prepare_device(args.device, gpus=1, seed=0, threads=args.threads)
     return load_segmenter(
@@ -111,7 +111,9 @@ def segmenter_of(args):
     )
 
 
-def segment_all(segmenter, photographs, folder, alpha):
+def segment_all(
+    segmenter: Segmenter, photographs: dict[str, Path], folder: Path, alpha: float
+) -> list[tuple[str, ...]]:
     """The rows of masks.csv; a photograph that cannot be segmented is one line, and no row."""
     rows = []
     for image_id, path in progress(photographs.items(), desc="segmenting", unit="image"):
@@ -126,12 +128,12 @@ def segment_all(segmenter, photographs, folder, alpha):
     return rows
 
 
-def read_photograph(path):
+def read_photograph(path: Path) -> np.ndarray:
     """The photograph as `read_image` gives it; a path that leads nowhere is refused as such."""
     try:
         path.stat()
     except OSError as error:
-        raise InputError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+        raise InputError(f"{path}: {reason_of(error).lower()}") from error
     return read_image(path)
 
 

@@ -7,7 +7,7 @@ from wsss.errors import InputError
 from wsss.evaluation import read_table, stage_scores, summarise, write_table
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--stages", type=int, nargs="+", required=True, help="a stage per table")
     parser.add_argument("--pseudo-labels", nargs="+", required=True)

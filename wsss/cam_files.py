@@ -12,15 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from wsss.configuration.sections import CamFiles
 from wsss.datasets.index import DatasetIndex, ImageRecord
-from wsss.errors import InputError, listed
+from wsss.errors import InputError, listed, reason_of
 from wsss.files import atomic_path
 from wsss.files_per_image import FilesPerImage
 from wsss.pickles import read_npy_dict
+from wsss.pixels import resize_maps
 
 IRN_STRIDE = 4
 GRID_STRIDE = 8  # image pixels per cell of an imported CAM
@@ -82,8 +82,9 @@ def read_cam_file(path: Path, size: tuple[int, int]) -> dict[int, np.ndarray]:
         return _maps_of(read_npy_dict(path, tensors=True), size)
     # A damaged pickle can raise nearly anything.
     except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f"CAM file {path} cannot be used ({reason}): replace it") from error
+        raise InputError(
+            f"CAM file {path} cannot be used ({reason_of(error)}): replace it"
+        ) from error
 
 
 def _maps_of(content, size):
@@ -159,10 +160,10 @@ def as_initial_cams(
         raise InputError(
             f"the value {highest:.3g} is above {LARGEST_CAM}: set cam.files.normalise to auto"
         )
-    cams = [cv2.resize(m, grid[::-1], interpolation=cv2.INTER_LINEAR) for m in maps]
+    cams = resize_maps(maps, grid)
     if divided:
-        cams = [m / (m.max() + np.float32(1e-5)) for m in cams]
-    return np.array(cams, np.float16).reshape(len(cams), *grid), divided
+        cams /= cams.max(axis=(1, 2), keepdims=True) + np.float32(1e-5)
+    return cams.astype(np.float16), divided
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ sharp. No training or inference module imports this one: a prettier picture retr
 
 import csv
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,9 +19,10 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from model.labels import IGNORE
-from wsss.errors import InputError
+from wsss.errors import InputError, reason_of
 from wsss.files import atomic_path
 from wsss.palette import voc_palette
+from wsss.pixels import Size, scaled_size
 
 IGNORED_COLOURS = ((238, 238, 238), (176, 176, 176))  # ground and lines of the hatching
 HATCH_PERIOD = 8  # pixels
@@ -32,12 +34,13 @@ CAPTION_HEIGHT = 20
 GAP = 6
 MARGIN = 10
 SWATCH = 13
+HEAT_OPACITY = 0.55
 
 # --- maps in colour ------------------------------------------------------------------------------
 
 
 @cache
-def class_palette():
+def class_palette() -> np.ndarray:
     """The colours of class ids as uint8 (256, 3): VOC's own, then as different ones as there are.
 
     VOC's palette would go on in nearly the same colours: of COCO's 80 classes bus and oven would
@@ -65,7 +68,7 @@ def _lab(colours):
     return cv2.cvtColor(colours[None], cv2.COLOR_RGB2LAB)[0] * (100 / 255, 1, 1)
 
 
-def colourise(labels):
+def colourise(labels: np.ndarray) -> np.ndarray:
     """Class ids (H, W) as a picture in `class_palette`; 255 is hatched grey, not VOC's cream."""
     picture = class_palette()[labels]
     ignored = labels == IGNORE
@@ -73,7 +76,7 @@ def colourise(labels):
     return picture
 
 
-def overlay(image, labels, alpha):
+def overlay(image: np.ndarray, labels: np.ndarray, alpha: float) -> np.ndarray:
     """A photograph with objects tinted in their class colour and outlined; background as it is.
 
     Args:
@@ -88,18 +91,18 @@ def overlay(image, labels, alpha):
     return _blend(image, colours, weight[..., None])
 
 
-def heat(values):
+def heat(values: np.ndarray) -> np.ndarray:
     """Values 0..1 (H, W) from dark blue over green to red; values outside are clipped."""
     return _byte(matplotlib.colormaps["turbo"](np.clip(values, 0.0, 1.0))[..., :3])
 
 
-def heat_overlay(image, values, alpha=0.55):
+def heat_overlay(image: np.ndarray, values: np.ndarray) -> np.ndarray:
     """A heat map (values 0..1, (H, W)) laid over a greyed photograph of the same size."""
     grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    return _blend(grey, heat(values), alpha)
+    return _blend(grey, heat(values), HEAT_OPACITY)
 
 
-def grey(values):
+def grey(values: np.ndarray) -> np.ndarray:
     """Values 0..1 (H, W) as a grey picture, 1 being white."""
     return np.repeat(_byte(np.clip(values, 0.0, 1.0))[..., None], 3, axis=2)
 
@@ -119,36 +122,16 @@ def _byte(values):
     return np.rint(np.asarray(values, np.float64) * 255).astype(np.uint8)
 
 
-# --- sizes ---------------------------------------------------------------------------------------
-
-
-def fitted_size(size, box):
-    """The (height, width) that fills `box` (height, width) with the shape of `size`."""
-    scale = min(box[0] / size[0], box[1] / size[1])
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
-def resized_image(image, size):
-    """A photograph (H, W, 3) at (height, width): averaged when it shrinks."""
-    shrinks = size[0] <= image.shape[0] and size[1] <= image.shape[1]
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cv2.resize(image, size[::-1], interpolation=method)
-
-
-def resized_map(values, size):
-    """A map (h, w) of any number type at (height, width), bilinear; float32."""
-    return cv2.resize(values.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR)
-
-
-def resized_labels(labels, size):
-    """Class ids (h, w) at (height, width); never a mixture of two."""
-    return cv2.resize(labels, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
-
-
 # --- legends and panels --------------------------------------------------------------------------
 
 
-def legend_entries(ids, classes):
+def fitted_size(size: Size, box: Size) -> Size:
+    """The size that fills `box` with the shape of `size`."""
+    scale = min(box[0] / size[0], box[1] / size[1])
+    return scaled_size(size, scale)
+
+
+def legend_entries(ids: Iterable[int], classes: Sequence[str]) -> list[tuple[int, str]]:
     """What a legend says: (id, name) of each class id that occurs, in ascending order.
 
     Args:
@@ -158,7 +141,7 @@ def legend_entries(ids, classes):
     return [(i, class_name(i, classes)) for i in sorted({int(i) for i in ids})]
 
 
-def class_name(label, classes):
+def class_name(label: int, classes: Sequence[str]) -> str:
     """The name of an id in a label map."""
     if label == 0:
         return "background"
@@ -167,7 +150,7 @@ def class_name(label, classes):
     return classes[label - 1] if label <= len(classes) else f"unknown class {label}"
 
 
-def legend(entries, width):
+def legend(entries: Iterable[tuple[int, str]], width: int) -> np.ndarray:
     """A strip (h, width, 3) of colour swatches with names, on as many lines as they need."""
     places, x, line = [], MARGIN, 0
     for label, name in entries:
@@ -195,12 +178,11 @@ class Tile:
     caption: str = ""
 
 
-def panels(rows, tile_width):
+def panels(rows: Sequence[Sequence[Tile]], tile_width: int) -> np.ndarray:
     """Rows of tiles as one picture: columns aligned, pictures centred in their places.
 
     Args:
-        rows: lists of `Tile`; rows may be of different length. A row without any caption takes
-            no room for captions.
+        rows: may be of different length. One without any caption takes no room for captions.
         tile_width: width of a column in pixels; no picture is wider.
     """
     columns = max(len(row) for row in rows)
@@ -208,7 +190,7 @@ def panels(rows, tile_width):
     return np.vstack([_row(row, tile_width, width) for row in rows])
 
 
-def panel_tile_width(columns, width):
+def panel_tile_width(columns: int, width: int) -> int:
     """The tile width at which `columns` columns make a panel at most `width` wide."""
     return (width - 2 * MARGIN - (columns - 1) * GAP) // columns
 
@@ -237,7 +219,7 @@ def _caption_font(captions, width):
     return next(fitting, fonts[-1])
 
 
-def title(text, width):
+def title(text: str, width: int) -> np.ndarray:
     """A headline as a strip (h, width, 3); text that is too long is cut."""
     canvas = Image.new("RGB", (width, 32), PAPER)
     font = _font(FONT_SIZE + 3, bold=True)
@@ -246,7 +228,7 @@ def title(text, width):
     return np.array(canvas)
 
 
-def stack(pictures):
+def stack(pictures: Sequence[np.ndarray]) -> np.ndarray:
     """Pictures below each other, filled up with white to the widest."""
     width = max(picture.shape[1] for picture in pictures)
     return np.vstack([_widened(picture, width) for picture in pictures])
@@ -274,7 +256,7 @@ def _cut(text, width, font=None):
     return text + "…"
 
 
-def save_picture(path, picture, max_bytes=None):
+def save_picture(path: str | Path, picture: np.ndarray, max_bytes: int | None = None) -> None:
     """Write a picture as PNG or JPEG, by the name of the file; whole or not at all.
 
     With `max_bytes`, a PNG that is larger gets a palette of 256 colours of its own.
@@ -294,7 +276,7 @@ def save_picture(path, picture, max_bytes=None):
                     temporary, optimize=True
                 )
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise InputError(f"{path}: cannot be written ({reason_of(error)})") from error
 
 
 # --- curves --------------------------------------------------------------------------------------
@@ -311,8 +293,8 @@ LOSS_STYLES = {
 }
 
 
-def read_log(path):
-    """The columns of a log.csv as lists of floats, which are empty for a run of no steps.
+def read_log(path: str | Path) -> dict[str, list[float]]:
+    """The columns of a log.csv, which are empty for a run of no steps.
 
     Raises:
         InputError: the file is missing, no log, or holds something that is no number, or none
@@ -325,7 +307,7 @@ def read_log(path):
         names = rows[0] if rows else header
         columns = {name: [float(row[name]) for row in rows] for name in names}
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); remake it") from error
+        raise InputError(f"{path}: cannot be read ({reason_of(error)}); remake it") from error
     except (csv.Error, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a readable log ({error}); remake it") from error
     missing = [name for name in ("epoch", "learning_rate", "loss") if name not in columns]
@@ -340,15 +322,12 @@ def read_log(path):
     return columns
 
 
-def draw_curves(logs):
+def draw_curves(logs: dict[str, dict[str, list[float]]]) -> Figure:
     """Losses of several runs one after the other, learning rate below.
 
     Args:
         logs: name -> columns of `read_log`, in the order of the runs. A run of no steps is left
             out.
-
-    Returns:
-        matplotlib Figure.
 
     Raises:
         InputError: no run has made a step.
@@ -406,7 +385,7 @@ def _finish_axes(figure, losses, rates, end):
     figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=9)
 
 
-def save_figure(path, figure):
+def save_figure(path: str | Path, figure: Figure) -> None:
     """Write a matplotlib figure; the same figure gives the same file."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, metadata={"Software": None})

@@ -33,3 +33,8 @@ def reason_of(error: BaseException) -> str:
     """What an error of a library or of the system says, as part of a line."""
     said = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return printable(" ".join(said.split())[:120])
+
+
+def last_line(text: str) -> str:
+    """The last line of what a program or a traceback says, which tells what went wrong."""
+    return (text.strip().splitlines() or [""])[-1]

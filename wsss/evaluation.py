@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from wsss.datasets.index import ImageRecord
-from wsss.errors import InputError
+from wsss.errors import InputError, reason_of
 from wsss.files import atomic_path
 from wsss.metrics import ConfusionMatrix
 
@@ -76,10 +76,9 @@ def read_table(path: str | Path, of: str = "pseudo labels") -> pd.DataFrame:
         means = table[table["class_id"].isna()]
         table[[*SCORES, "images"]].astype(float)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); remake it") from error
+        raise InputError(f"{path}: cannot be read ({reason_of(error)}); remake it") from error
     except (ValueError, LookupError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise InputError(f"{path}: no table of scores ({reason}); remake it") from error
+        raise InputError(f"{path}: no table of scores ({reason_of(error)}); remake it") from error
     if means.empty:
         raise InputError(f"{path}: a table of scores without a mean; remake it")
     if ("prediction" in table) != (of == "segmentation"):

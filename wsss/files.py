@@ -10,8 +10,9 @@ import socket
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from wsss.errors import InputError
+from wsss.errors import InputError, reason_of
 
 NO_ROOM = "free some space, or set keep: final, and run again"
 NOT_ALLOWED = "make the folder writable, or run as its owner"
@@ -84,8 +85,9 @@ def make_folder(folder: str | Path, key: str | None = None) -> None:
     except OSError as error:
         place = f"{key} {folder}" if key else folder
         remedy = REMEDIES.get(error.errno, "name another folder")
-        reason = error.strerror or error
-        raise InputError(f"{place}: the folder cannot be made ({reason}): {remedy}") from error
+        raise InputError(
+            f"{place}: the folder cannot be made ({reason_of(error)}): {remedy}"
+        ) from error
 
 
 @contextmanager
@@ -114,9 +116,9 @@ class QuietFile(io.FileIO):
     else.
     """
 
-    error = None
+    error: OSError | None = None
 
-    def write(self, data):
+    def write(self, data: bytes | memoryview) -> int:
         rest = memoryview(data)
         try:
             while len(rest) and self.error is None:
@@ -125,19 +127,19 @@ class QuietFile(io.FileIO):
             self.error = error
         return len(data)
 
-    def truncate(self, size=None):
+    def truncate(self, size: int | None = None) -> int:
         try:
             return super().truncate(size)
         except OSError as error:
             self.error = self.error or error
             return size
 
-    def raise_error(self):
+    def raise_error(self) -> None:
         """Raise the first error that was kept back, before the block ends."""
         if self.error is not None:
             raise self.error
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
         self.raise_error()  # it is the cause of any other one
 

@@ -6,6 +6,7 @@ Masks become the stored indices, never colours, and are taken to lie in the same
 the photograph that a viewer shows; an EXIF tag in a mask is not followed.
 """
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,14 +14,15 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-from wsss.errors import InputError
+from wsss.errors import InputError, reason_of
+from wsss.pixels import scaled_size
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 SWAPPED_ORIENTATIONS = (5, 6, 7, 8)  # EXIF values that turn width into height
 ORIENTATION_TAG = 0x0112
 
 
-def images_in(folder):
+def images_in(folder: str | Path) -> list[Path]:
     """Paths of the images directly in a folder, by name; hidden files are passed over.
 
     Raises InputError, naming the folder, if it cannot be listed or has none.
@@ -34,13 +36,13 @@ def images_in(folder):
             and not path.is_dir()
         ]
     except OSError as error:
-        raise InputError(f"{folder}: cannot be listed ({error.strerror or error})") from error
+        raise InputError(f"{folder}: cannot be listed ({reason_of(error)})") from error
     if not files:
         raise InputError(f"{folder}: no {', '.join(EXTENSIONS)} file in it; name another folder")
     return files
 
 
-def read_image(path):
+def read_image(path: str | Path) -> np.ndarray:
     """Read a photograph as uint8 RGB of shape (H, W, 3), EXIF orientation applied.
 
     Raises InputError, naming the file, if it is missing, damaged, larger than Pillow's limit
@@ -50,7 +52,7 @@ def read_image(path):
         return np.array(_to_rgb(ImageOps.exif_transpose(image), path))
 
 
-def read_mask(path):
+def read_mask(path: str | Path) -> np.ndarray:
     """Read a palette or grey label mask as uint8 indices of shape (H, W).
 
     Raises InputError, naming the file, for colour or lossy files, values above 255, and
@@ -73,7 +75,7 @@ def read_mask(path):
     return values.astype(np.uint8)
 
 
-def image_size(path):
+def image_size(path: str | Path) -> tuple[int, int]:
     """Width and height of a photograph as `read_image` would return it, from its header."""
     with _opened(path, "image") as image:
         if image.format == "TIFF":  # Pillow turns these itself, at a time that has changed
@@ -84,27 +86,26 @@ def image_size(path):
         return width, height
 
 
-def mask_size(path):
+def mask_size(path: str | Path) -> tuple[int, int]:
     """Width and height of a mask, from its header."""
     with _opened(path, "mask") as image:
         return image.size
 
 
-def shrink(image, long_side):
+def shrink(image: np.ndarray, long_side: int | None) -> np.ndarray:
     """Shrink (H, W[, C]) so that its longer side is at most `long_side` pixels; never enlarge.
 
     `long_side` None leaves the image as it is. Pixels are averaged over their area.
     """
-    height, width = image.shape[:2]
-    if long_side is None or max(height, width) <= long_side:
+    size = image.shape[:2]
+    if long_side is None or max(size) <= long_side:
         return image
-    scale = long_side / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    height, width = scaled_size(size, long_side / max(size))
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
 
 @contextmanager
-def _opened(path, what):
+def _opened(path: str | Path, what: str) -> Iterator[Image.Image]:
     """Open with Pillow; every complaint of a decoder becomes one line that names the file."""
     try:
         with Image.open(path) as image:
@@ -130,9 +131,8 @@ def _opened(path, what):
         raise
     # Decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error, ... on bad files.
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"{what} {path} is damaged or not an image ({reason}): replace or remove it"
+            f"{what} {path} is damaged or not an image ({reason_of(error)}): replace or remove it"
         ) from error
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 
 from model.auxsegnet import AuxSegNet, AuxSegNetOutput
-from wsss.augmentation import resize_image, scaled_size
 from wsss.cam import normalise, refine, resize
 from wsss.devices import autocast
 from wsss.images import shrink
+from wsss.pixels import normalise_pixels, resize_image, scaled_size
 
 # Above this many tokens the affinity is made in row blocks: 4,096^2 floats are 64 MiB a copy.
 FULL_AFFINITY_TOKENS = 4096
@@ -42,8 +42,7 @@ class Viewer:
         image = shrink(image, self.long_side)
         image = resize_image(image, scaled_size(image.shape[:2], scale))
         backbone = self.network.backbone
-        mean, std = np.float32(backbone.mean), np.float32(backbone.std)
-        pixels = (image.astype(np.float32) / 255 - mean) / std
+        pixels = normalise_pixels(image, backbone.mean, backbone.std)
         pixels = pixels[:, ::-1] if flipped else pixels
         # A copy in any case: a mirrored axis of one pixel passes for contiguous, strides reversed.
         return torch.from_numpy(pixels.transpose(2, 0, 1).copy(order="C"))[None]

@@ -3,6 +3,7 @@
 import difflib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,15 +25,18 @@ CLASS_MAPS = {"cams": ("cams", False), "predictions": ("probabilities", True)}
 class Artifact:
     """An opened artifact: its header, and records with a name for every array."""
 
-    def __init__(self, path):
+    def __init__(self, path: str | Path):
         self.reader = ArtifactReader(path)
         (self.header,) = self.reader.headers.values()
         self.kind = self.header["kind"]
         self.classes = self.header.get("classes", [])
         self.ids = self.reader.ids
 
-    def read(self, image_id):
-        """Name -> array, and the attributes. An array without a name of its own gets the kind's."""
+    def read(self, image_id: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Name -> array, and the attributes; InputError if the image is not in it.
+
+        An array without a name of its own gets the kind's.
+        """
         if image_id not in self.reader:
             where = self.reader.paths[0]
             raise InputError(f"{where}: no image {image_id!r} in it; {self._hint(image_id)}")
@@ -45,10 +49,11 @@ class Artifact:
         close = close or [i for i in self.ids if image_id and image_id in i]
         return f"close to it: {listed(close, 3)}" if close else f"it holds {listed(self.ids, 3)}"
 
-    def is_label_map(self, name):
+    def is_label_map(self, name: str) -> bool:
+        """Whether an array holds class ids."""
         return name in LABEL_MAPS.get(self.kind, ())
 
-    def map_names(self, name, array, attributes):
+    def map_names(self, name: str, array: np.ndarray, attributes: dict) -> list[str] | None:
         """The class names of the maps of an array, or None if it is not a map per class."""
         wanted, with_background = CLASS_MAPS.get(self.kind, (None, False))
         if name != wanted or array.ndim != 3:
@@ -57,7 +62,7 @@ class Artifact:
         return [class_name(key + shift, self.classes) for key in attributes["keys"]]
 
 
-def describe_artifact(artifact, path):
+def describe_artifact(artifact: Artifact, path: str | Path) -> list[str]:
     """Lines on a whole file."""
     header, ids = artifact.header, artifact.ids
     lines = [
@@ -116,7 +121,7 @@ def _shapes(shapes):
     return " x ".join(f"{a}" if a == b else f"{a}..{b}" for a, b in ranges)
 
 
-def describe_image(artifact, image_id):
+def describe_image(artifact: Artifact, image_id: str) -> list[str]:
     """Lines on the arrays of one image."""
     arrays, attributes = artifact.read(image_id)
     lines = [f"{image_id}  ({artifact.kind})"]
@@ -150,7 +155,7 @@ def _label_rows(name, labels, classes):
     return rows
 
 
-def describe_checkpoint(path):
+def describe_checkpoint(path: str | Path) -> list[str]:
     """Lines on a checkpoint."""
     from wsss.checkpoint import read_checkpoint  # torch takes seconds, and only these need it
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from wsss.configuration.sections import Crf
 from wsss.crf import refine_segmentation
-from wsss.pseudo_labels import upsample
+from wsss.pixels import resize_maps
 
 
 def label_map_of(
@@ -23,7 +23,7 @@ def label_map_of(
     Returns:
         uint8 (H, W).
     """
-    probabilities = upsample(probabilities, image.shape[:2])
+    probabilities = resize_maps(probabilities, image.shape[:2])
     if crf.iterations:
         probabilities = refine_segmentation(image, probabilities, crf)
     return np.asarray(keys, dtype=np.uint8)[probabilities.argmax(axis=0)]

@@ -1,6 +1,7 @@
 """The colours of PASCAL VOC and PNG files that carry class indices."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -8,22 +9,17 @@ from PIL import Image
 from wsss.files import atomic_path
 
 
-def voc_palette():
+def voc_palette() -> np.ndarray:
     """The palette of VOC's own masks as uint8 (256, 3).
 
     The bits of an index are dealt out to red, green and blue in turn, three at a time, and fill
     each channel from its highest bit down (VOC development kit, VOClabelcolormap).
     """
-    indices = np.arange(256)
-    palette = np.zeros((256, 3), np.uint8)
-    for channel in range(3):
-        for place in range(8):
-            source_bit = 3 * place + channel
-            palette[:, channel] |= (((indices >> source_bit) & 1) << (7 - place)).astype(np.uint8)
-    return palette
+    bits = (np.arange(256)[:, None] >> np.arange(24)) & 1  # from the lowest up
+    return np.packbits(bits.reshape(256, 8, 3), axis=1)[:, 0]
 
 
-def palette_png(label_map, palette=None):
+def palette_png(label_map: np.ndarray, palette: np.ndarray | None = None) -> bytes:
     """Uint8 indices (H, W) as the bytes of a PNG, indices as they are.
 
     `palette` is uint8 (256, 3); VOC's, which other tools expect, unless given.
@@ -39,8 +35,9 @@ def palette_png(label_map, palette=None):
     return content.getvalue()
 
 
-def write_palette_png(path, label_map, palette=None):
+def write_palette_png(
+    path: str | Path, label_map: np.ndarray, palette: np.ndarray | None = None
+) -> None:
     """Write a PNG of `palette_png`."""
-    content = palette_png(label_map, palette)
     with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
+        temporary.write_bytes(palette_png(label_map, palette))

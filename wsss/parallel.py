@@ -2,9 +2,10 @@
 
 import multiprocessing
 from collections import deque
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from typing import Any
 
 import cv2
 
@@ -26,7 +27,9 @@ def _call(item):
     return _function(item)
 
 
-def map_images(function, items, processes, desc):
+def map_images(
+    function: Callable[[Any], Any], items: Collection, processes: int, desc: str
+) -> Iterator[Any]:
     """Yield function(item) in the order of the items, with a progress bar.
 
     The items have a length and are gone through once, a few ahead of the results: neither these
@@ -40,23 +43,15 @@ def map_images(function, items, processes, desc):
     if processes <= 1 or len(items) < 2:
         yield from map(function, progress(items, desc=desc, unit="image"))
         return
-    with (
-        _killed_process(desc),
-        ProcessPoolExecutor(
+    try:
+        with ProcessPoolExecutor(
             min(processes, len(items)),
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_initialise,
             initargs=(function,),
-        ) as pool,
-    ):
-        results = _in_order(pool, items, AHEAD * processes)
-        yield from progress(results, total=len(items), desc=desc, unit="image")
-
-
-@contextmanager
-def _killed_process(desc):
-    try:
-        yield
+        ) as pool:
+            results = _in_order(pool, items, AHEAD * processes)
+            yield from progress(results, total=len(items), desc=desc, unit="image")
     except BrokenProcessPool as error:
         raise InputError(
             f"{desc}: a process that shared the work was killed, most likely for want of memory; "

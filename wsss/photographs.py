@@ -2,12 +2,13 @@
 
 import os
 from collections import defaultdict
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from wsss.datasets.index import check_id
-from wsss.errors import InputError, listed, printable
+from wsss.errors import InputError, listed, printable, reason_of
 from wsss.images import images_in
 from wsss.mask_files import mask_names
 
@@ -23,7 +24,7 @@ class Refusal:
     image_id: str | None = None
 
 
-def find_photographs(paths):
+def find_photographs(paths: Iterable[str | Path]) -> tuple[dict[str, Path], list[Refusal]]:
     """Find the photographs, and refuse those whose results could not have a name of their own.
 
     A file that comes up twice under its name, as by a folder and by itself, is one photograph.
@@ -33,9 +34,9 @@ def find_photographs(paths):
             by name, without hidden files. A file that does not exist is for its reader to refuse.
 
     Returns:
-        Id (the name without its suffix) -> path, in the order of the paths; and a list of
-        `Refusal`: folders without images, names that cannot be those of results, and all
-        photographs of a name that several have.
+        Id (the name without its suffix) -> path, in the order of the paths; and refused are
+        folders without images, names that cannot be those of results, and all photographs of a
+        name that several have.
 
     Raises:
         InputError: nothing is left.
@@ -91,14 +92,14 @@ def _clashes(image_id, files):
 class Inputs:
     """Files that are neither written over nor removed, whatever they are called: links count."""
 
-    def __init__(self, paths):
+    def __init__(self, paths: Iterable[str | Path]):
         self._known = {key: path for path in paths for key in _identities(path)}
 
-    def met_by(self, path):
+    def met_by(self, path: str | Path) -> str | Path | None:
         """The input that a path is or leads to, or None."""
         return next((self._known[key] for key in _identities(path) if key in self._known), None)
 
-    def refuse_overwriting(self, outputs):
+    def refuse_overwriting(self, outputs: Iterable[Path]) -> None:
         """Raise InputError if one of the outputs is an input, naming both."""
         for output in outputs:
             hit = self.met_by(output)
@@ -108,7 +109,7 @@ class Inputs:
                     " --out"
                 )
 
-    def remove_results(self, folder, image_id):
+    def remove_results(self, folder: str | Path, image_id: str) -> None:
         """Remove mask and overlay of an image that an earlier run left, unless they are inputs.
 
         Raises:
@@ -120,7 +121,7 @@ class Inputs:
                     path.unlink(missing_ok=True)
                 except OSError as error:
                     raise InputError(
-                        f"{path}, of an earlier run, cannot be removed ({error.strerror or error})"
+                        f"{path}, of an earlier run, cannot be removed ({reason_of(error)})"
                     ) from error
 
 

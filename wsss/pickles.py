@@ -8,6 +8,7 @@ arrays; whatever else it asks for is refused by name.
 import io
 import pickle
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -39,11 +40,11 @@ def read_npy_dict(path: Path, tensors: bool = False) -> dict:
 class _Unpickler(pickle.Unpickler):
     """Knows the names that it is given, and refuses all others."""
 
-    def __init__(self, stream, admitted):
+    def __init__(self, stream: BinaryIO, admitted: dict[tuple[str, str], Any]):
         super().__init__(stream, encoding="latin1")  # bytes of Python 2 are texts
         self._admitted = admitted
 
-    def find_class(self, module, name):
+    def find_class(self, module: str, name: str) -> Any:
         if (module, name) in self._admitted:
             return self._admitted[module, name]
         raise pickle.UnpicklingError(
@@ -57,20 +58,20 @@ class _Dtype:
     The state of numpy's own has flags besides, by which bytes of the file can pass for pointers.
     """
 
-    def __init__(self, text, *_align_and_copy):
+    def __init__(self, text: str, *_align_and_copy: Any):
         self._text, self._order = str(text), "="
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: tuple) -> None:
         self._order = state[1]
 
-    def real(self):
+    def real(self) -> np.dtype:
         return np.dtype(self._text).newbyteorder(self._order)
 
 
 class _Array(np.ndarray):
     """An array without content, until its state is set."""
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: tuple) -> None:
         *_, shape, dtype, fortran, data = state
         super().__setstate__((1, shape, dtype.real(), fortran, data))
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 
 from model.labels import IGNORE
 from wsss.configuration.sections import Crf, PseudoLabels
 from wsss.crf import refine_saliency
+from wsss.pixels import resize_map, resize_maps
 
 
 def fuse(
@@ -67,16 +67,6 @@ def quantise(saliency: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(saliency, 0.0, 1.0) * 255).astype(np.uint8)
 
 
-def upsample(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Bilinear up-sampling of (K, h, w) to (K, height, width), align_corners=False, float32."""
-    height, width = size
-    resized = [
-        cv2.resize(m.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-        for m in maps
-    ]
-    return np.stack(resized) if resized else np.zeros((0, height, width), np.float32)
-
-
 def make_pseudo_labels(
     image: np.ndarray,
     cams: np.ndarray,
@@ -103,11 +93,11 @@ def make_pseudo_labels(
     original = off_the_shelf.astype(np.float32) / 255
     saliency = original
     if refined is not None:
-        refined = upsample(refined[None], size)[0]
+        refined = resize_map(refined, size)
         saliency = updated_saliency(image, refined, original, settings.saliency_crf)
     background = saliency if settings.background == "updated" else original
     segmentation = fuse(
-        upsample(cams, size),
+        resize_maps(cams, size),
         keys,
         background,
         settings.cam_threshold,

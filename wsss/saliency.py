@@ -22,6 +22,7 @@ from wsss.errors import InputError, listed
 from wsss.files import expanded_path
 from wsss.files_per_image import FilesPerImage
 from wsss.images import read_mask
+from wsss.pixels import resize_map
 
 INPUT_SIDE = 320  # pixels; the size U^2-Net was trained at
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
@@ -63,15 +64,13 @@ class U2Netp:
         ImageNet mean and standard deviation, first output, minimum to maximum. An image on which
         the network says the same everywhere gives zeros.
         """
-        height, width = image.shape[:2]
         # The network is sensitive to aliasing: Pillow's filter, OpenCV has none for shrinking.
         square = Image.fromarray(image).resize((INPUT_SIDE, INPUT_SIDE), Image.Resampling.LANCZOS)
         values = np.asarray(square, np.float32)
         values = (values / max(values.max(), 1.0) - IMAGENET_MEAN) / IMAGENET_STD
         self.network.setInput(np.ascontiguousarray(values.transpose(2, 0, 1)[None], np.float32))
         response = self.network.forward(self.output)[0, 0]
-        response = cv2.resize(_stretched(response), (width, height))
-        return np.rint(255 * response).astype(np.uint8)
+        return np.rint(255 * resize_map(_stretched(response), image.shape[:2])).astype(np.uint8)
 
 
 class ReadyMaps:

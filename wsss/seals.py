@@ -8,6 +8,7 @@ without one was cut off on its way, or is none of ours.
 import hashlib
 import os
 import zipfile
+from pathlib import Path
 
 MAGIC = b"\nAuxSegNet-seal\n"
 LENGTH = len(MAGIC) + hashlib.sha256().digest_size
@@ -15,7 +16,7 @@ BLOCK = 1 << 20  # bytes that are read at once
 FOLDER = 0x10  # among the attributes of a part of a ZIP file
 
 
-def seal(path):
+def seal(path: str | Path) -> None:
     """Append the SHA-256 of a whole file to it."""
     size = os.path.getsize(path)
     with open(path, "r+b") as file:
@@ -24,7 +25,7 @@ def seal(path):
         file.write(MAGIC + digest)
 
 
-def problem_of(path):
+def problem_of(path: str | Path) -> str | None:
     """What is wrong with a file that should be sealed, or None if it is as it was sealed.
 
     Raises:
@@ -42,7 +43,7 @@ def problem_of(path):
     return None
 
 
-def check_parts(path):
+def check_parts(path: str | Path) -> None:
     """Compare a file of `torch.save` with its checksums, which PyTorch itself does not look at.
 
     Raises:

@@ -1,28 +1,30 @@
 """A trained network with all that makes a label map of a photograph."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
 import torch
 
 from wsss.checkpoint import load_network
+from wsss.configuration.sections import Crf
 from wsss.errors import InputError
 from wsss.inference import Viewer, predict
 from wsss.label_maps import label_map_of
 
 
+@dataclass(frozen=True)
 class Segmenter:
-    """Photograph -> label map.
+    """Photograph -> label map."""
 
-    Args:
-        viewer: `Viewer` of a network that segments.
-        classes: names of its object classes.
-        views: scales, flip and merge, as in section `prediction`.
-        crf: section `prediction.crf`; 0 iterations: none.
-    """
+    viewer: Viewer  # of a network that segments
+    classes: Sequence[str]  # names of its object classes
+    views: dict[str, Any]  # scales, flip and merge, as in section `prediction`
+    crf: Crf  # section `prediction.crf`; 0 iterations: none
 
-    def __init__(self, viewer, classes, views, crf):
-        self.viewer, self.classes = viewer, classes
-        self.views, self.crf = views, crf
-
-    def __call__(self, image):
+    def __call__(self, image: np.ndarray) -> np.ndarray:
         """uint8 RGB (H, W, 3) -> uint8 class ids (H, W); what `segment` and `segment_crf` give.
 
         Raises:
@@ -46,12 +48,18 @@ def _is_out_of_memory(error):
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "alloc" in str(error)
 
 
-def load_segmenter(path, device, views, crf, *, long_side="trained", precision="fp32"):
+def load_segmenter(
+    path: str | Path,
+    device: torch.device,
+    views: dict[str, Any],
+    crf: Crf,
+    *,
+    long_side: int | Literal["trained"] | None = "trained",
+    precision: str = "fp32",
+) -> Segmenter:
     """A `Segmenter` from a checkpoint of a stage; no other file is needed.
 
     Args:
-        path: checkpoint.
-        device: torch.device.
         views, crf: see `Segmenter`.
         long_side: photographs are shrunk to this long side for the network; None: not;
             "trained": as in the training.

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from wsss.errors import InputError, listed, printable
+from wsss.errors import InputError, listed, printable, reason_of
 from wsss.files import atomic_path
 from wsss.images import image_size
 from wsss.palette import palette_png, voc_palette
@@ -35,7 +35,7 @@ def write_submission(
 
     Args:
         path: where the tar.gz will lie.
-        label_maps: iterable of (image id, uint8 (H, W) of 0..20).
+        label_maps: image id and uint8 (H, W) of 0..20.
         sizes: image id -> (width, height) of the photograph, for all that must be in it.
 
     Raises:
@@ -78,7 +78,7 @@ def check_submission(path: Path, sizes: dict[str, tuple[int, int]]) -> list[str]
             while packed.read(2**20):  # to the end, where gzip's checksum is
                 pass
     except Exception as error:  # a damaged archive can raise nearly anything
-        return [printable(f"no tar.gz, or damaged ({error or type(error).__name__}): {path}")]
+        return [printable(f"no tar.gz, or damaged ({reason_of(error)}): {path}")]
     missing = [image_id for image_id in sizes if image_id not in found]
     if missing:
         problems[f"of {len(sizes)} masks missing"] = missing

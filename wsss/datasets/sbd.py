@@ -15,7 +15,7 @@ from scipy.io import loadmat
 from model.labels import IGNORE
 from wsss.datasets.index import check_id
 from wsss.datasets.voc import CLASSES
-from wsss.errors import InputError
+from wsss.errors import InputError, reason_of
 from wsss.files import atomic_path
 from wsss.images import image_size, read_mask
 from wsss.palette import write_palette_png
@@ -31,10 +31,9 @@ def read_segmentation(path: Path) -> np.ndarray:
         values = loadmat(path, variable_names=["GTcls"])["GTcls"]["Segmentation"].item()
     # A damaged file can raise nearly anything, and so can another struct.
     except Exception as error:
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise InputError(
-            f"{path} is damaged, or holds no struct GTcls with a field Segmentation ({reason}):"
-            " take the files of SBD's folder cls"
+            f"{path} is damaged, or holds no struct GTcls with a field Segmentation"
+            f" ({reason_of(error)}): take the files of SBD's folder cls"
         ) from error
     return _class_ids(values, path)
 
