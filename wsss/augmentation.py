@@ -6,30 +6,7 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-Size = tuple[int, int]  # height, width
-
-
-def resize_image(image: np.ndarray, size: Size) -> np.ndarray:
-    """To (height, width); area interpolation when shrinking, bilinear else."""
-    height, width = size
-    if image.shape[:2] == (height, width):
-        return image
-    shrinks = height < image.shape[0] and width < image.shape[1]
-    return cv2.resize(
-        image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    )
-
-
-def resize_labels(labels: np.ndarray, size: Size) -> np.ndarray:
-    """To (height, width) by nearest neighbour."""
-    height, width = size
-    return cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
-
-
-def scaled_size(size: Size, factor: float) -> Size:
-    """(height, width) times a factor, at least 1 pixel."""
-    height, width = (max(1, round(side * factor)) for side in size)
-    return height, width
+from wsss.pixels import Size
 
 
 def random_crop_origin(size: Size, crop: int, rng: Generator) -> tuple[int, int]:

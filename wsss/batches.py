@@ -13,18 +13,11 @@ from numpy.random import Generator, default_rng
 from torch.utils.data import DataLoader, Dataset
 
 from wsss.artifacts import ArtifactReader
-from wsss.augmentation import (
-    Size,
-    jitter_colours,
-    padded,
-    random_crop_origin,
-    resize_image,
-    resize_labels,
-    scaled_size,
-)
+from wsss.augmentation import jitter_colours, padded, random_crop_origin
 from wsss.configuration.sections import Classifier, Stage
 from wsss.datasets.index import DatasetIndex, ImageRecord
 from wsss.images import shrink
+from wsss.pixels import Size, normalise_pixels, resize_image, resize_labels, scaled_size
 from wsss.signals import ignore_stopping
 
 Batch = dict[str, torch.Tensor]
@@ -103,8 +96,7 @@ class TrainingImages(Dataset):
     ):
         self.index = index
         self.records = index.split("train")
-        self.mean = np.asarray(mean, np.float32)
-        self.std = np.asarray(std, np.float32)
+        self.mean, self.std = mean, std
         self.settings = settings
         self.long_side = long_side
         self.pseudo_labels = pseudo_labels
@@ -120,7 +112,7 @@ class TrainingImages(Dataset):
         crop = self.settings.crop
         view = View(size, flip, random_crop_origin(size, crop, rng), crop)
         image = view.of(jitter_colours(resize_image(image, size), self.settings.colour_jitter, rng))
-        image = (image.astype(np.float32) / 255 - self.mean) / self.std
+        image = normalise_pixels(image, self.mean, self.std)
         # Padding with the mean colour is zero after normalisation.
         sample = {
             "image": torch.from_numpy(padded(image, crop, 0.0)).permute(2, 0, 1),
