@@ -225,7 +225,7 @@ def smooth_maps(grid, deviation, count=20):
 
 @pytest.mark.parametrize("style", ["psa", "irn"])
 def test_smooth_maps_there_and_back_again(path, style):
-    """The README's figure, which is reached: of maps that change over two cells or more.
+    """The figure of docs/exchange.md, which is reached: of maps that change over two cells or more.
 
     Sampling at the centres, half-way between pixels, misses a peak of the interpolation by up to
     1/32 of the second difference per axis, and by a little more where a side is no multiple of 8.
@@ -237,7 +237,7 @@ def test_smooth_maps_there_and_back_again(path, style):
             back = there_and_back(path, style, maps, size)
             worst = max(worst, np.abs(back - maps.astype(np.float32)).max())
     assert 0.013 < worst <= 0.016
-    assert "at most 0.016 of the maximum" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "at most 0.016 of the maximum" in (ROOT / "docs/exchange.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("style", ["psa", "irn"])

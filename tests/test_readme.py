@@ -1,4 +1,4 @@
-"""The README's commands, targets, paths and pictures exist."""
+"""The commands, targets, paths and pictures of README and docs exist."""
 
 import os
 import re
@@ -15,16 +15,28 @@ from wsss.configuration.reference import keys
 from wsss.configuration.resolve import load
 from wsss.configuration.sections import Configuration
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-SHELL = [
-    line
-    for block in re.findall(r"^```bash\n(.*?)^```", README, re.M | re.S)
-    for line in block.splitlines()
-]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "config/README.md"]
+PAGES += sorted((ROOT / "docs").glob("*.md"))
+TEXT = {page: page.read_text(encoding="utf-8") for page in PAGES}
+README = TEXT[ROOT / "README.md"]
+# Those in capitals tell what was seen; what they say of commands is for people who look closely.
+GUIDES = "\n".join(text for page, text in TEXT.items() if page in PAGES[:3] or page.stem.islower())
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", GUIDES, re.M | re.S)
+
+
+SHELL = list(dict.fromkeys(line for block in blocks("bash") for line in block.splitlines()))
 SNAKEMAKE = [line for line in SHELL if line.startswith(".venv/bin/snakemake ")]
 PYTHON = [line for line in SHELL if line.startswith(".venv/bin/python ")]
 MAKE = [line for line in SHELL if line.startswith("make ")]
 EXPORT = [line for line in SHELL if line.startswith("export ")]
+
+
+def test_the_readme_is_short():
+    prose = re.sub(r"^```.*?^```|^\|.*?$", "", README, flags=re.M | re.S)
+    assert len(prose.split()) <= 1000
 
 
 def test_every_command_is_looked_at():
@@ -34,7 +46,7 @@ def test_every_command_is_looked_at():
 
 def test_make_targets_and_overlays_exist():
     rules = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M))
-    for line in MAKE + re.findall(r"`(make [^`]*)`", README):
+    for line in MAKE + re.findall(r"`(make [^`]*)`", GUIDES):
         for word in shlex.split(line)[1:]:
             name, is_variable, value = word.partition("=")
             assert is_variable or name in rules, line
@@ -45,7 +57,7 @@ def test_make_targets_and_overlays_exist():
 def workspace(tmp_path_factory):
     """Without results; with weights that a user of VOC brings, or at least a file of that name."""
     made = Workspace.create(tmp_path_factory.mktemp("readme"))
-    for name in re.findall(r"`(weights/\S+)`", README):
+    for name in re.findall(r"`(weights/\S+)`", GUIDES):
         (made.folder / name).touch()
     return made
 
@@ -80,9 +92,8 @@ def test_python_commands_run(finished_workspace, tmp_path, line):
 
 
 def test_python_snippets_run(finished_workspace):
-    snippets = re.findall(r"^```python\n(.*?)^```", README, re.M | re.S)
-    assert snippets
-    for snippet in snippets:
+    assert blocks("python")
+    for snippet in blocks("python"):
         done = subprocess.run(
             [sys.executable, "-c", snippet],
             cwd=finished_workspace.folder,
@@ -92,7 +103,7 @@ def test_python_snippets_run(finished_workspace):
         assert done.returncode == 0 and done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("text", re.findall(r"^```yaml\n(.*?)^```", README, re.M | re.S))
+@pytest.mark.parametrize("text", blocks("yaml"))
 def test_overlays_in_it_are_valid(tmp_path, text):
     (tmp_path / "overlay.yaml").write_text(text)
     set_there = load([ROOT / "config.yaml", tmp_path / "overlay.yaml"])
@@ -101,19 +112,29 @@ def test_overlays_in_it_are_valid(tmp_path, text):
 
 def test_artifacts_that_it_names_are_made(finished_workspace):
     """The tiny run has the layout of the demo, with stages 0 and 1."""
-    for path in re.findall(r"\bresults/demo/[\w/.]+\.(?:h5|pt|csv|png)\b", README):
+    for path in re.findall(r"\bresults/demo/[\w/.]+\.(?:h5|pt|csv|png)\b", GUIDES):
         assert (finished_workspace.folder / path).is_file(), path
 
 
-def test_links_lead_somewhere():
-    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", TEXT[page])
+    for path, heading in links:
+        target = page.parent / path if path else page
+        assert target.exists(), path
+        if heading:
+            assert heading in headings(target), f"{path}#{heading}"
+
+
+def headings(page):
+    """The anchors that GitHub makes of a page's headings."""
+    found = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in found}
 
 
 def test_the_graph_is_true(workspace, tmp_path):
     """Its arrows are among Snakemake's, and no rule is missing."""
-    drawn = re.search(r"^```mermaid\n(.*?)^```", README, re.M | re.S)[1]
+    drawn = "".join(blocks("mermaid"))
     arrows = set(re.findall(r"(\w+) --(?: \"[^\"]*\" --)?> (\w+)", drawn))
     overlay = ROOT / "config/folder.yaml"
     status, said = workspace.snakemake("--rulegraph", overlays=[overlay], PHOTOS=str(tmp_path))
@@ -125,6 +146,6 @@ def test_the_graph_is_true(workspace, tmp_path):
     assert rules == set(names.values()) - {"all"}
 
 
-@pytest.mark.parametrize("key", re.findall(r"^\| `([a-z_.]+)`", README, re.M))
+@pytest.mark.parametrize("key", re.findall(r"^\| `([a-z_.]+)`", TEXT[ROOT / "docs/rerun.md"], re.M))
 def test_keys_of_the_table_are_keys(key):
     assert key in {known for known, *_ in keys(Configuration)}

@@ -95,7 +95,7 @@ def test_results_are_those_of_a_run_without_slurm(finished, local):
 def night(cluster, make_workspace, configuration):
     """A training job hangs to the end of its time, the next try meets the crash; then a restart.
 
-    The profile is edited as the README says, with a GPU model and a partition.
+    The profile is edited as docs/cluster.md says, with a GPU model and a partition.
     """
     workspace = make_workspace("night")
     workspace.edit(
@@ -112,7 +112,7 @@ def night(cluster, make_workspace, configuration):
         head.job(TRAINING).suspend()
         head.kill()
     assert state(cluster, workspace, 1) == "RUNNING"
-    for line in restart_of_the_readme():
+    for line in restart_of_the_documentation():
         workspace.run("bash", "-c", line)
     return workspace
 
@@ -129,11 +129,10 @@ def state(cluster, workspace, number):
     return jobs[number]["JobState"] if number < len(jobs) else None
 
 
-def restart_of_the_readme():
-    """The commands that the README gives for after a crash."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = readme.partition("\n## On a cluster\n")[2].partition("\n## ")[0]
-    blocks = re.findall(r"^```bash\n(.*?)^```", section, re.M | re.S)
+def restart_of_the_documentation():
+    """The commands that docs/cluster.md gives for after a crash."""
+    text = (ROOT / "docs/cluster.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```bash\n(.*?)^```", text, re.M | re.S)
     (block,) = [block for block in blocks if "--unlock" in block]
     return block.splitlines()
 
