@@ -5,6 +5,8 @@ rules/data.smk -> rules/classifier.smk -> rules/stages.smk -> rules/evaluation.s
 rules/submission.smk.
 """
 
+from pathlib import Path
+
 from snakemake.utils import min_version
 
 min_version("9.0")
@@ -14,11 +16,11 @@ min_version("9.0")
 include: "rules/config_file.smk"
 
 
-configfile: "config.yaml"
+configfile: "config.yaml" if Path("config.yaml").is_file() else f"{workflow.basedir}/config.yaml"
 
 
 # For `--software-deployment-method apptainer`; without it jobs use the Python of Snakemake.
-container: "containers/auxsegnet.sif"
+container: f"{workflow.basedir}/containers/auxsegnet.sif"
 
 
 include: "rules/common.smk"
@@ -90,3 +92,10 @@ rule stage4:
 rule voc_submission:
     input:
         voc_submissions,
+
+
+# What a command makes follows from its code, too. A digest of all that it imports, and not the
+# files themselves: the clone may move, and a file that is written again unchanged is no change.
+for each in workflow.rules:
+    if each.shellcmd:
+        each.set_params(code=code_digest(f"workflow_scripts.{each.name}"))

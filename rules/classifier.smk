@@ -4,8 +4,6 @@
 rule train_classifier:
     input:
         **DATA_INPUT,
-        code=code("train_classifier"),
-        weights=str(WEIGHTS),
     output:
         model="results/{dataset}/classifier/seed{seed}/model.pt",
         log="results/{dataset}/classifier/seed{seed}/log.csv",
@@ -16,13 +14,14 @@ rule train_classifier:
     threads: CONFIG.resources.train.threads
     resources:
         **network_job(CONFIG.resources.train),
+        weights=str(WEIGHTS),
     params:
-        module="workflow_scripts.train_classifier",
         settings=classifier_settings(),
+        weights=lambda _: digest_of_weights(WEIGHTS, "backbone.weights"),
     shell:
         command(
             "--seed {wildcards.seed}",
-            "--weights {input.weights:q}",
+            "--weights {resources.weights:q}",
             "--output {output.model}",
             "--log-csv {output.log}",
             DATA,
@@ -36,7 +35,6 @@ if CONFIG.cam.source == "files":
     rule import_cams:
         input:
             **DATA_INPUT,
-            code=code("import_cams"),
         output:
             intermediate("results/{dataset}/classifier/seed{seed}/cams/shard{shard}.h5"),
         log:
@@ -48,7 +46,6 @@ if CONFIG.cam.source == "files":
             **cpu_job(CONFIG.resources.infer),
         params:
             shards=CONFIG.shards,
-            module="workflow_scripts.import_cams",
             # A function, or Snakemake would take {image_id} for a wildcard of its own.
             settings=lambda wildcards: as_json(CONFIG.cam.files),
         shell:
@@ -66,7 +63,6 @@ else:
     rule extract_cams:
         input:
             **DATA_INPUT,
-            code=code("extract_cams"),
             model="results/{dataset}/classifier/seed{seed}/model.pt",
         output:
             intermediate("results/{dataset}/classifier/seed{seed}/cams/shard{shard}.h5"),
@@ -79,7 +75,6 @@ else:
             **network_job(CONFIG.resources.infer),
         params:
             shards=CONFIG.shards,
-            module="workflow_scripts.extract_cams",
             settings=view_settings(
                 CONFIG.cam, CONFIG.classifier.precision, without=["source", "files"]
             ),

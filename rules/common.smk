@@ -5,26 +5,27 @@ import shlex
 import sys
 from pathlib import Path
 
-from workflow_scripts.import_closure import files_of_module
+from workflow_scripts.import_closure import code_digest
 from wsss.configuration.resolve import plain, resolve, variant_config
 from wsss.configuration.yaml_files import read_yaml
 from wsss.datasets.formats import digest_of_listed, listed_files, without_test_images
 from wsss.datasets.voc import CLASSES as VOC_CLASSES
 from wsss.errors import InputError
-from wsss.files import expanded_path
+from wsss.files import expanded_path, sha256_of, weights_path
 from wsss.saliency import source_files
 
 # `python` in a job is the one that runs Snakemake, whether or not its environment is active. A
 # prefix replaces Snakemake's own, and without pipefail a failing job would pass for a good one.
+# The folder that the run lies in may be another than that of the code.
 # Slurm tells every process of a job when its time is over or its node is taken back. The shell
 # waits for the command, which may want the rest of its time to save what it has; and then for
 # the end that Slurm has announced: who leaves before it has failed, and is not put back into the
 # queue after a preemption.
-BIN = Path(sys.executable).parent
+BIN, CODE = Path(sys.executable).parent, Path(workflow.basedir)
 UNTIL_THE_END = "[ $? = 0 ] || [[ ! -v SLURM_JOB_ID ]] || sleep 3600"
 shell.prefix(
     f"set -euo pipefail; trap {shlex.quote(UNTIL_THE_END)} TERM; trap : USR1; "
-    f"export PATH={shlex.quote(str(BIN))}:$PATH; "
+    f"export PATH={shlex.quote(str(BIN))}:$PATH PYTHONPATH={shlex.quote(str(CODE))}; "
 )
 
 try:
@@ -35,7 +36,7 @@ try:
     # Parameters keep $NAME and ~, so that what has moved reruns nothing; files are asked for.
     DATASET = CONFIG.dataset.name
     ROOT = expanded_path(CONFIG.dataset.root or f"results/{DATASET}/data", "dataset.root")
-    WEIGHTS = expanded_path(CONFIG.backbone.weights, "backbone.weights")
+    WEIGHTS = weights_path(CONFIG.backbone.weights, "backbone.weights")
 except InputError as error:
     sys.exit(f"error: configuration: {error}")  # a WorkflowError would come with a traceback
 
@@ -73,7 +74,7 @@ def command(*arguments):
     The log listens to the end: a command that has been told to stop must not break its pipe.
     """
     log = "(trap '' INT TERM USR1; exec tee {log:q})"
-    return f"python -m {{params.module}} {' '.join(arguments)} 2>&1 | {log}"
+    return f"python -m workflow_scripts.{{rule}} {' '.join(arguments)} 2>&1 | {log}"
 
 
 def view_settings(section, precision, without=()):
@@ -100,6 +101,13 @@ def test_images(wildcards):
 def dataset_settings(section):
     """Section `dataset` without its name, its folder and the other formats; as a function, too."""
     return lambda _: as_json(section.model_dump(include={"format", "classes", section.format}))
+
+
+def digest_of_weights(file, key):
+    """Weights count by content, not by path: the clone that they lie in may move."""
+    if not Path(file).is_file():
+        sys.exit(f"error: {key}: {file} does not exist: run `make setup`, or correct the path")
+    return sha256_of(file)
 
 
 def digests_of_lists(section):
@@ -147,11 +155,6 @@ def training_settings(wildcards):
 def as_json(value):
     """A parameter: a section, or a dict of values."""
     return json.dumps(value, sort_keys=True, default=plain)
-
-
-def code(module):
-    """The source files that a command uses: as inputs, they rerun it on a real edit."""
-    return files_of_module(f"workflow_scripts.{module}")
 
 
 def cpu_job(job):

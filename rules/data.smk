@@ -2,8 +2,6 @@
 
 
 rule index_dataset:
-    input:
-        code=code("index_dataset"),
     output:
         index="results/{dataset}/index.csv",
         classes="results/{dataset}/classes.csv",
@@ -17,7 +15,6 @@ rule index_dataset:
     resources:
         **cpu_job(CONFIG.resources.index),
     params:
-        module="workflow_scripts.index_dataset",
         settings=dataset_settings(LEARNT),
         lists=lambda _: digests_of_lists(LEARNT),
     shell:
@@ -31,7 +28,6 @@ rule index_dataset:
 rule index_test_images:
     input:
         **DATA_INPUT,
-        code=code("index_test_images"),
     output:
         TEST_IMAGES,
     log:
@@ -40,7 +36,6 @@ rule index_test_images:
     resources:
         **cpu_job(CONFIG.resources.small),
     params:
-        module="workflow_scripts.index_test_images",
         settings=dataset_settings(CONFIG.dataset),
         lists=lambda _: digests_of_lists(CONFIG.dataset),
     shell:
@@ -52,9 +47,7 @@ rule index_test_images:
 
 rule predict_saliency:
     input:
-        SALIENCY_FILES,
         **DATA_INPUT,
-        code=code("predict_saliency"),
     output:
         "results/{dataset}/saliency/{source}/shard{shard}.h5",
     log:
@@ -66,9 +59,11 @@ rule predict_saliency:
         **cpu_job(CONFIG.resources.infer),
     params:
         shards=CONFIG.shards,
-        module="workflow_scripts.predict_saliency",
         # A function, or Snakemake would take the {image_id} of a pattern for a wildcard.
         settings=lambda _: as_json(CONFIG.saliency.model_dump(include={"source", SOURCE})),
+        files=lambda _: [
+            digest_of_weights(file, "saliency.u2netp.weights") for file in SALIENCY_FILES
+        ],
     shell:
         command(
             "--threads {threads}",

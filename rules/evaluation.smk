@@ -4,7 +4,6 @@
 rule evaluate_pseudo_labels:
     input:
         **DATA_INPUT,
-        code=code("evaluate_pseudo_labels"),
         pseudo_labels=all_shards(
             "results/{dataset}/{variant}/seed{seed}/stage{stage}/pseudo_labels/shard{shard}.h5"
         ),
@@ -16,7 +15,6 @@ rule evaluate_pseudo_labels:
     resources:
         **cpu_job(CONFIG.resources.small),
     params:
-        module="workflow_scripts.evaluate_pseudo_labels",
         settings=lambda wildcards: as_json(VARIANTS[wildcards.variant].evaluation),
     shell:
         command(
@@ -31,7 +29,6 @@ rule evaluate_pseudo_labels:
 rule evaluate_segmentation:
     input:
         **DATA_INPUT,
-        code=code("evaluate_segmentation"),
         predictions=all_shards(
             "results/{dataset}/{variant}/seed{seed}/stage{stage}/predictions/val/shard{shard}.h5"
         ),
@@ -46,7 +43,6 @@ rule evaluate_segmentation:
     resources:
         **cpu_job(CONFIG.resources.small),
     params:
-        module="workflow_scripts.evaluate_segmentation",
         settings=lambda wildcards: as_json(VARIANTS[wildcards.variant].evaluation),
     shell:
         command(
@@ -61,7 +57,6 @@ rule evaluate_segmentation:
 
 rule summarise:
     input:
-        code=code("summarise"),
         pseudo_labels=lambda wildcards: runs(
             "results/{dataset}/{variant}/seed{seed}/stage{stage}/evaluation/pseudo_labels.csv",
             wildcards.variant,
@@ -78,7 +73,6 @@ rule summarise:
     resources:
         **cpu_job(CONFIG.resources.small),
     params:
-        module="workflow_scripts.summarise",
         stages=lambda wildcards: runs("{stage}", wildcards.variant),
     shell:
         command(

@@ -3,7 +3,6 @@
 
 rule draw_curves:
     input:
-        code=code("draw_curves"),
         classifier="results/{dataset}/classifier/seed{seed}/log.csv",
         stages=lambda wildcards: stage_files(
             "results/{dataset}/{variant}/seed{seed}/stage{stage}/train/log.csv", wildcards
@@ -16,7 +15,6 @@ rule draw_curves:
     resources:
         **cpu_job(CONFIG.resources.small),
     params:
-        module="workflow_scripts.draw_curves",
         stages=lambda wildcards, input: numbered(input.stages, "stage "),
     shell:
         command(
@@ -28,7 +26,6 @@ rule draw_curves:
 rule draw_strip:
     input:
         **DATA_INPUT,
-        code=code("draw_strip"),
         cams=lambda wildcards: stage_cams(wildcards),
         pseudo_labels=lambda wildcards: stage_files(
             "results/{dataset}/{variant}/seed{seed}/stage{stage}/pseudo_labels/shard0.h5",
@@ -50,7 +47,6 @@ rule draw_strip:
     resources:
         **cpu_job(CONFIG.resources.small),
     params:
-        module="workflow_scripts.draw_strip",
         cams=cams_argument,
         pseudo_labels=lambda wildcards, input: numbered(input.pseudo_labels),
         predictions=lambda wildcards, input: numbered(input.predictions),
@@ -71,7 +67,6 @@ rule export_masks:
     input:
         **DATA_INPUT,
         test_images=TEST_IMAGES if "test" in SPLITS else [],
-        code=code("export_masks"),
         labels=expand(
             "results/{dataset}/{variant}/seed{seed}/stage{stage}/predictions_crf/{split}/shard{shard}.h5",
             variant=list(VARIANTS)[0],
@@ -89,7 +84,6 @@ rule export_masks:
     resources:
         **cpu_job(CONFIG.resources.small),
     params:
-        module="workflow_scripts.export_masks",
         alpha=CONFIG.masks.alpha,
     shell:
         command(

@@ -5,7 +5,6 @@ rule make_pseudo_labels:
     input:
         unpack(maps_of_pseudo_labels),
         **DATA_INPUT,
-        code=code("make_pseudo_labels"),
         saliency=f"results/{{dataset}}/saliency/{SOURCE}/shard{{shard}}.h5",
     output:
         # Never temporary: scores and training read them, and to make them again would retrain.
@@ -19,7 +18,6 @@ rule make_pseudo_labels:
         **cpu_job(CONFIG.resources.crf),
     params:
         shards=CONFIG.shards,
-        module="workflow_scripts.make_pseudo_labels",
         settings=pseudo_label_settings,
         maps=map_arguments,
     shell:
@@ -38,7 +36,6 @@ rule make_pseudo_labels:
 rule train_stage:
     input:
         **DATA_INPUT,
-        code=code("train_stage"),
         model=model_before,
         pseudo_labels=all_shards(
             "results/{dataset}/{variant}/seed{seed}/stage{stage}/pseudo_labels/shard{shard}.h5"
@@ -54,7 +51,6 @@ rule train_stage:
     resources:
         **network_job(CONFIG.resources.train),
     params:
-        module="workflow_scripts.train_stage",
         settings=training_settings,
     shell:
         command(
@@ -72,7 +68,6 @@ rule train_stage:
 rule refine_cams:
     input:
         **DATA_INPUT,
-        code=code("refine_cams"),
         model=model_before,
     output:
         cams=intermediate(
@@ -92,7 +87,6 @@ rule refine_cams:
         **network_job(CONFIG.resources.infer),
     params:
         shards=CONFIG.shards,
-        module="workflow_scripts.refine_cams",
         settings=refinement_settings,
     shell:
         command(
@@ -111,7 +105,6 @@ rule segment:
     input:
         unpack(test_images),
         **DATA_INPUT,
-        code=code("segment"),
         model="results/{dataset}/{variant}/seed{seed}/stage{stage}/train/model.pt",
     output:
         intermediate(
@@ -126,7 +119,6 @@ rule segment:
         **network_job(CONFIG.resources.infer),
     params:
         shards=CONFIG.shards,
-        module="workflow_scripts.segment",
         settings=prediction_settings,
     shell:
         command(
@@ -145,7 +137,6 @@ rule segment_crf:
     input:
         unpack(test_images),
         **DATA_INPUT,
-        code=code("segment_crf"),
         predictions="results/{dataset}/{variant}/seed{seed}/stage{stage}/predictions/{split}/shard{shard}.h5",
     output:
         "results/{dataset}/{variant}/seed{seed}/stage{stage}/predictions_crf/{split}/shard{shard}.h5",
@@ -158,7 +149,6 @@ rule segment_crf:
         **cpu_job(CONFIG.resources.crf),
     params:
         shards=CONFIG.shards,
-        module="workflow_scripts.segment_crf",
         settings=lambda wildcards: as_json(VARIANTS[wildcards.variant].prediction.crf),
     shell:
         command(

@@ -5,7 +5,6 @@ rule make_voc_submission:
     input:
         **DATA_INPUT,
         test_images=TEST_IMAGES,
-        code=code("make_voc_submission"),
         labels=submitted_labels,
     output:
         "results/{dataset}/submission/{variant}_seed{seed}_stage{stage}.tar.gz",
@@ -14,8 +13,6 @@ rule make_voc_submission:
     threads: CONFIG.resources.small.threads
     resources:
         **cpu_job(CONFIG.resources.small),
-    params:
-        module="workflow_scripts.make_voc_submission",
     shell:
         command(
             "--labels {input.labels}",

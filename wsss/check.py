@@ -24,7 +24,7 @@ from wsss.datasets.formats import paints_masks
 from wsss.datasets.index import SPLITS, DatasetIndex, ImageRecord
 from wsss.disk import disk_needed, readable_bytes
 from wsss.errors import InputError, listed
-from wsss.files import expanded_path
+from wsss.files import weights_path
 from wsss.files_per_image import label_files
 from wsss.progress import progress
 
@@ -163,7 +163,7 @@ def check_weights(backbone: Backbone) -> Finding:
     """Read the file of weights that classification training starts from."""
     from model.weights import read_state  # torch takes seconds to import
 
-    path = expanded_path(backbone.weights, "backbone.weights")
+    path = weights_path(backbone.weights, "backbone.weights")
     try:
         read_state(path)
     except ValueError as error:

@@ -14,6 +14,7 @@ from typing import Any
 
 from wsss.errors import InputError, reason_of
 
+CODE = Path(__file__).resolve().parents[1]
 NO_ROOM = "free some space, or set keep: final, and run again"
 NOT_ALLOWED = "make the folder writable, or run as its owner"
 NO_FLUSH = (errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EACCES)
@@ -174,6 +175,13 @@ def expanded_path(text: str, key: str) -> Path:
             f"export {unset[1]}=/path/to/folder, or write the path into the configuration"
         )
     return Path(expanded)
+
+
+def weights_path(text: str, key: str) -> Path:
+    """A file of weights of the configuration: in the folder of the run, or else beside the code."""
+    path = expanded_path(text, key)
+    beside_code = CODE / path
+    return beside_code if beside_code.exists() and not path.exists() else path
 
 
 def sha256_of(path: str | Path) -> str:

@@ -19,7 +19,7 @@ from PIL import Image
 from wsss.configuration import sections
 from wsss.datasets.index import ImageRecord
 from wsss.errors import InputError, listed
-from wsss.files import expanded_path
+from wsss.files import weights_path
 from wsss.files_per_image import FilesPerImage
 from wsss.images import read_mask
 from wsss.pixels import resize_map
@@ -116,7 +116,7 @@ class ReadyMaps:
 
 
 def _weights(settings):
-    return expanded_path(settings.weights, "saliency.u2netp.weights")
+    return weights_path(settings.weights, "saliency.u2netp.weights")
 
 
 SOURCES = {"u2netp": U2Netp, "maps": ReadyMaps}
