@@ -498,7 +498,7 @@ def test_the_default_is_the_papers_test_at_the_size_of_the_training(model):
     ],
 )
 def test_too_large_a_photograph_is_a_line(model, monkeypatch, error):
-    def fail(*_):
+    def fail(*_, **__):
         raise error
 
     monkeypatch.setattr(segmenter, "predict", fail)
