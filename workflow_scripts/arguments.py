@@ -9,10 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from wsss.configuration.problems import problems_of
 from wsss.configuration.sections import Section
 from wsss.datasets.index import TEST, DatasetIndex, ImageRecord, read_dataset
-from wsss.errors import InputError
 
 
 def command_parser(doc: str, settings: type[Section] | None = None) -> ArgumentParser:
@@ -42,7 +40,7 @@ def section_of(settings: type[Section]) -> Callable[[str], Section]:
         try:
             return settings.model_validate_json(text)
         except ValidationError as error:
-            raise InputError(f"--settings: {'; '.join(problems_of(error))}") from error
+            raise argparse.ArgumentTypeError(" ".join(str(error).split())) from error
 
     return read
 

@@ -102,5 +102,4 @@ def write_log(path: str | Path, rows: list[Row]) -> None:
     """Losses and learning rate as CSV; a run of no steps has a header and no rows."""
     columns = rows[0] if rows else LOG_COLUMNS
     values = [row.values() for row in rows]
-    # Lines end as Python's csv has it, for logs to stay the same from version to version.
     write_csv(path, columns, values, durable=True)
