@@ -57,6 +57,19 @@ DATA_INPUT = {
     "classes": "results/{dataset}/classes.csv",
 }
 
+
+def of_stage(file, stage="{stage}", folder="results"):
+    return f"{folder}/{{dataset}}/{{variant}}/seed{{seed}}/stage{stage}/{file}"
+
+
+def log_of_stage(file):
+    return of_stage(file, folder="results/logs")
+
+
+def benchmark_of_stage(file):
+    return of_stage(file, folder="results/benchmarks")
+
+
 # Arguments of commands, to be put together by `command`.
 DATA = "--data results/{wildcards.dataset} --root {resources.root:q}"
 SETTINGS = "--settings {params.settings:q}"
@@ -205,8 +218,10 @@ def maps_of_pseudo_labels(wildcards):
         return {}
     if wildcards.stage == "0":
         return {"cams": "results/{dataset}/classifier/seed{seed}/cams/shard{shard}.h5"}
-    run = "results/{dataset}/{variant}/seed{seed}/stage{stage}"
-    return {"cams": f"{run}/cams/shard{{shard}}.h5", "refined": f"{run}/saliency/shard{{shard}}.h5"}
+    return {
+        "cams": of_stage("cams/shard{shard}.h5"),
+        "refined": of_stage("saliency/shard{shard}.h5"),
+    }
 
 
 def map_arguments(_, input):
@@ -218,8 +233,7 @@ def model_before(wildcards):
     """The model that a stage starts from, and whose affinity refined its CAMs."""
     if wildcards.stage == "0":
         return "results/{dataset}/classifier/seed{seed}/model.pt"
-    before = int(wildcards.stage) - 1
-    return f"results/{{dataset}}/{{variant}}/seed{{seed}}/stage{before}/train/model.pt"
+    return of_stage("train/model.pt", int(wildcards.stage) - 1)
 
 
 def stages_of(variant):
@@ -238,9 +252,7 @@ def stage_cams(wildcards):
     """
     if CONFIG.keep == "final":
         return []
-    files = stage_files(
-        "results/{dataset}/{variant}/seed{seed}/stage{stage}/cams/shard0.h5", wildcards
-    )
+    files = stage_files(of_stage("cams/shard0.h5"), wildcards)
     if imports_labels(wildcards.variant):
         return files[1:]
     return ["results/{dataset}/classifier/seed{seed}/cams/shard0.h5", *files[1:]]
@@ -258,7 +270,7 @@ def cams_argument(wildcards, input):
 
 def predictions():
     """The last stage's label maps of each split that is to be predicted."""
-    pattern = "results/{dataset}/{variant}/seed{seed}/stage{stage}/predictions_crf/{split}/shard{shard}.h5"
+    pattern = of_stage("predictions_crf/{split}/shard{shard}.h5")
     return [
         file
         for variant in VARIANTS
@@ -297,9 +309,7 @@ def voc_submissions(_):
 def submitted_labels(_):
     """Input function: label maps of the test images, whatever `prediction.splits` says."""
     refuse_voc_submission()
-    return all_shards(
-        "results/{dataset}/{variant}/seed{seed}/stage{stage}/predictions_crf/test/shard{shard}.h5"
-    )
+    return all_shards(of_stage("predictions_crf/test/shard{shard}.h5"))
 
 
 def refuse_voc_submission():
@@ -335,7 +345,7 @@ def everything_of_stage(stage):
                 f"set stages: {stage + 1} for stages 0..{stage}"
             )
         return expand(
-            "results/{dataset}/{variant}/seed{seed}/stage{stage}/evaluation/{table}.csv",
+            of_stage("evaluation/{table}.csv"),
             dataset=DATASET,
             variant=having,
             seed=SEEDS,

@@ -4,13 +4,11 @@
 rule evaluate_pseudo_labels:
     input:
         **DATA_INPUT,
-        pseudo_labels=all_shards(
-            "results/{dataset}/{variant}/seed{seed}/stage{stage}/pseudo_labels/shard{shard}.h5"
-        ),
+        pseudo_labels=all_shards(of_stage("pseudo_labels/shard{shard}.h5")),
     output:
-        "results/{dataset}/{variant}/seed{seed}/stage{stage}/evaluation/pseudo_labels.csv",
+        of_stage("evaluation/pseudo_labels.csv"),
     log:
-        "results/logs/{dataset}/{variant}/seed{seed}/stage{stage}/evaluate_pseudo_labels.log",
+        log_of_stage("evaluate_pseudo_labels.log"),
     threads: CONFIG.resources.small.threads
     resources:
         **cpu_job(CONFIG.resources.small),
@@ -29,16 +27,12 @@ rule evaluate_pseudo_labels:
 rule evaluate_segmentation:
     input:
         **DATA_INPUT,
-        predictions=all_shards(
-            "results/{dataset}/{variant}/seed{seed}/stage{stage}/predictions/val/shard{shard}.h5"
-        ),
-        predictions_crf=all_shards(
-            "results/{dataset}/{variant}/seed{seed}/stage{stage}/predictions_crf/val/shard{shard}.h5"
-        ),
+        predictions=all_shards(of_stage("predictions/val/shard{shard}.h5")),
+        predictions_crf=all_shards(of_stage("predictions_crf/val/shard{shard}.h5")),
     output:
-        "results/{dataset}/{variant}/seed{seed}/stage{stage}/evaluation/segmentation.csv",
+        of_stage("evaluation/segmentation.csv"),
     log:
-        "results/logs/{dataset}/{variant}/seed{seed}/stage{stage}/evaluate_segmentation.log",
+        log_of_stage("evaluate_segmentation.log"),
     threads: CONFIG.resources.small.threads
     resources:
         **cpu_job(CONFIG.resources.small),
@@ -58,11 +52,11 @@ rule evaluate_segmentation:
 rule summarise:
     input:
         pseudo_labels=lambda wildcards: runs(
-            "results/{dataset}/{variant}/seed{seed}/stage{stage}/evaluation/pseudo_labels.csv",
+            of_stage("evaluation/pseudo_labels.csv"),
             wildcards.variant,
         ),
         segmentation=lambda wildcards: runs(
-            "results/{dataset}/{variant}/seed{seed}/stage{stage}/evaluation/segmentation.csv",
+            of_stage("evaluation/segmentation.csv"),
             wildcards.variant,
         ),
     output:

@@ -4,9 +4,7 @@
 rule draw_curves:
     input:
         classifier="results/{dataset}/classifier/seed{seed}/log.csv",
-        stages=lambda wildcards: stage_files(
-            "results/{dataset}/{variant}/seed{seed}/stage{stage}/train/log.csv", wildcards
-        ),
+        stages=lambda wildcards: stage_files(of_stage("train/log.csv"), wildcards),
     output:
         "results/{dataset}/figures/{variant}_seed{seed}_curves.png",
     log:
@@ -28,15 +26,15 @@ rule draw_strip:
         **DATA_INPUT,
         cams=lambda wildcards: stage_cams(wildcards),
         pseudo_labels=lambda wildcards: stage_files(
-            "results/{dataset}/{variant}/seed{seed}/stage{stage}/pseudo_labels/shard0.h5",
+            of_stage("pseudo_labels/shard0.h5"),
             wildcards,
         ),
         predictions=lambda wildcards: stage_files(
-            "results/{dataset}/{variant}/seed{seed}/stage{stage}/predictions/val/shard0.h5",
+            of_stage("predictions/val/shard0.h5"),
             wildcards,
         ),
         predictions_crf=lambda wildcards: stage_files(
-            "results/{dataset}/{variant}/seed{seed}/stage{stage}/predictions_crf/val/shard0.h5",
+            of_stage("predictions_crf/val/shard0.h5"),
             wildcards,
         )[-1:],
     output:
@@ -68,7 +66,7 @@ rule export_masks:
         **DATA_INPUT,
         test_images=TEST_IMAGES if "test" in SPLITS else [],
         labels=expand(
-            "results/{dataset}/{variant}/seed{seed}/stage{stage}/predictions_crf/{split}/shard{shard}.h5",
+            of_stage("predictions_crf/{split}/shard{shard}.h5"),
             variant=list(VARIANTS)[0],
             seed=SEEDS[0],
             stage=stages_of(list(VARIANTS)[0])[-1],

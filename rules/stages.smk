@@ -8,11 +8,11 @@ rule make_pseudo_labels:
         saliency=f"results/{{dataset}}/saliency/{SOURCE}/shard{{shard}}.h5",
     output:
         # Never temporary: scores and training read them, and to make them again would retrain.
-        "results/{dataset}/{variant}/seed{seed}/stage{stage}/pseudo_labels/shard{shard}.h5",
+        of_stage("pseudo_labels/shard{shard}.h5"),
     log:
-        "results/logs/{dataset}/{variant}/seed{seed}/stage{stage}/pseudo_labels/shard{shard}.log",
+        log_of_stage("pseudo_labels/shard{shard}.log"),
     benchmark:
-        "results/benchmarks/{dataset}/{variant}/seed{seed}/stage{stage}/pseudo_labels/shard{shard}.tsv"
+        benchmark_of_stage("pseudo_labels/shard{shard}.tsv")
     threads: CONFIG.resources.crf.threads
     resources:
         **cpu_job(CONFIG.resources.crf),
@@ -37,16 +37,14 @@ rule train_stage:
     input:
         **DATA_INPUT,
         model=model_before,
-        pseudo_labels=all_shards(
-            "results/{dataset}/{variant}/seed{seed}/stage{stage}/pseudo_labels/shard{shard}.h5"
-        ),
+        pseudo_labels=all_shards(of_stage("pseudo_labels/shard{shard}.h5")),
     output:
-        model="results/{dataset}/{variant}/seed{seed}/stage{stage}/train/model.pt",
-        log="results/{dataset}/{variant}/seed{seed}/stage{stage}/train/log.csv",
+        model=of_stage("train/model.pt"),
+        log=of_stage("train/log.csv"),
     log:
-        "results/logs/{dataset}/{variant}/seed{seed}/stage{stage}/train.log",
+        log_of_stage("train.log"),
     benchmark:
-        "results/benchmarks/{dataset}/{variant}/seed{seed}/stage{stage}/train.tsv"
+        benchmark_of_stage("train.tsv")
     threads: CONFIG.resources.train.threads
     resources:
         **network_job(CONFIG.resources.train),
@@ -70,16 +68,12 @@ rule refine_cams:
         **DATA_INPUT,
         model=model_before,
     output:
-        cams=intermediate(
-            "results/{dataset}/{variant}/seed{seed}/stage{stage}/cams/shard{shard}.h5"
-        ),
-        saliency=intermediate(
-            "results/{dataset}/{variant}/seed{seed}/stage{stage}/saliency/shard{shard}.h5"
-        ),
+        cams=intermediate(of_stage("cams/shard{shard}.h5")),
+        saliency=intermediate(of_stage("saliency/shard{shard}.h5")),
     log:
-        "results/logs/{dataset}/{variant}/seed{seed}/stage{stage}/refine_cams/shard{shard}.log",
+        log_of_stage("refine_cams/shard{shard}.log"),
     benchmark:
-        "results/benchmarks/{dataset}/{variant}/seed{seed}/stage{stage}/refine_cams/shard{shard}.tsv"
+        benchmark_of_stage("refine_cams/shard{shard}.tsv")
     wildcard_constraints:
         stage="[1-4]",
     threads: CONFIG.resources.infer.threads
@@ -105,15 +99,13 @@ rule segment:
     input:
         unpack(test_images),
         **DATA_INPUT,
-        model="results/{dataset}/{variant}/seed{seed}/stage{stage}/train/model.pt",
+        model=of_stage("train/model.pt"),
     output:
-        intermediate(
-            "results/{dataset}/{variant}/seed{seed}/stage{stage}/predictions/{split}/shard{shard}.h5"
-        ),
+        intermediate(of_stage("predictions/{split}/shard{shard}.h5")),
     log:
-        "results/logs/{dataset}/{variant}/seed{seed}/stage{stage}/predictions/{split}/shard{shard}.log",
+        log_of_stage("predictions/{split}/shard{shard}.log"),
     benchmark:
-        "results/benchmarks/{dataset}/{variant}/seed{seed}/stage{stage}/predictions/{split}/shard{shard}.tsv"
+        benchmark_of_stage("predictions/{split}/shard{shard}.tsv")
     threads: CONFIG.resources.infer.threads
     resources:
         **network_job(CONFIG.resources.infer),
@@ -137,13 +129,13 @@ rule segment_crf:
     input:
         unpack(test_images),
         **DATA_INPUT,
-        predictions="results/{dataset}/{variant}/seed{seed}/stage{stage}/predictions/{split}/shard{shard}.h5",
+        predictions=of_stage("predictions/{split}/shard{shard}.h5"),
     output:
-        "results/{dataset}/{variant}/seed{seed}/stage{stage}/predictions_crf/{split}/shard{shard}.h5",
+        of_stage("predictions_crf/{split}/shard{shard}.h5"),
     log:
-        "results/logs/{dataset}/{variant}/seed{seed}/stage{stage}/predictions_crf/{split}/shard{shard}.log",
+        log_of_stage("predictions_crf/{split}/shard{shard}.log"),
     benchmark:
-        "results/benchmarks/{dataset}/{variant}/seed{seed}/stage{stage}/predictions_crf/{split}/shard{shard}.tsv"
+        benchmark_of_stage("predictions_crf/{split}/shard{shard}.tsv")
     threads: CONFIG.resources.crf.threads
     resources:
         **cpu_job(CONFIG.resources.crf),

@@ -9,7 +9,7 @@ rule make_voc_submission:
     output:
         "results/{dataset}/submission/{variant}_seed{seed}_stage{stage}.tar.gz",
     log:
-        "results/logs/{dataset}/{variant}/seed{seed}/stage{stage}/voc_submission.log",
+        log_of_stage("voc_submission.log"),
     threads: CONFIG.resources.small.threads
     resources:
         **cpu_job(CONFIG.resources.small),
