@@ -17,7 +17,7 @@ from gpu_check import arithmetic, inference, parity, resuming, sharing, speed
 from gpu_check.answers import Answer, table, write_answers
 from gpu_check.material import Material
 from gpu_check.size import FULL, MINIATURE
-from wsss.devices import choose_device, make_repeatable
+from wsss.compute.devices import choose_device, make_repeatable
 from wsss.errors import reason_of
 
 QUESTIONS = (arithmetic, parity, speed, inference, resuming, sharing)

@@ -9,7 +9,7 @@ import torch
 from gpu_check.answers import Answer
 from gpu_check.material import Material, photographs
 from gpu_check.speed import synchronise
-from wsss.inference import Viewer, initial_cams, predict
+from wsss.method.inference import Viewer, initial_cams, predict
 
 # PSA's eight views for CAMs; the five scales of the paper's test.
 CAM_VIEWS = {"scales": [1.0, 0.5, 1.5, 2.0], "flip": True}

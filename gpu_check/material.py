@@ -13,14 +13,14 @@ from gpu_check.size import Size
 from model.auxsegnet import AuxSegNet
 from model.backbones import freeze
 from model.labels import IGNORE
-from workflow_scripts.arguments import given
+from workflow_scripts.jobs.arguments import given
 from workflow_scripts.train_stage import StageTraining
-from wsss.artifacts import ArtifactWriter
-from wsss.checkpoint import network_arguments, save_checkpoint
 from wsss.configuration.resolve import resolve
 from wsss.datasets.index import DatasetIndex, ImageRecord, measured, write_dataset
-from wsss.files import make_folder
-from wsss.images import images_in, read_image
+from wsss.storage.artifacts import ArtifactWriter
+from wsss.storage.checkpoint import network_arguments, save_checkpoint
+from wsss.storage.files import make_folder
+from wsss.storage.images import images_in, read_image
 
 CLASSES = ("dark", "light")
 

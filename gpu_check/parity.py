@@ -10,8 +10,8 @@ from model.auxsegnet import AuxSegNet
 from model.backbones import BACKBONES
 from model.designs import DESIGNS
 from model.losses import stage_losses, weighted_sum
-from wsss.cam import normalise, refine
-from wsss.devices import autocast
+from wsss.compute.devices import autocast
+from wsss.method.cam import normalise, refine
 
 # Largest difference over the largest value. Both sides compute in float32 and add in other orders,
 # through forty layers; a layer that is wrong differs by far more than a thousandth.

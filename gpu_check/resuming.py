@@ -12,7 +12,7 @@ import torch
 
 from gpu_check.answers import Answer
 from gpu_check.material import Material
-from wsss.checkpoint import read_checkpoint
+from wsss.storage.checkpoint import read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 # Relative distance of the weights of two runs, of what training changed in them. Some GPU kernels

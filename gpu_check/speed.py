@@ -9,9 +9,9 @@ import torch
 
 from gpu_check.answers import Answer
 from gpu_check.material import Material
-from wsss.artifacts import ArtifactReader
-from wsss.batches import BatchPlan, TrainingImages, batch_loader, batches_of
-from wsss.training import Hardware, Trainer
+from wsss.storage.artifacts import ArtifactReader
+from wsss.training.batches import BatchPlan, TrainingImages, batch_loader, batches_of
+from wsss.training.loop import Hardware, Trainer
 
 OUT_OF_MEMORY = (torch.cuda.OutOfMemoryError, MemoryError)
 

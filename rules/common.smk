@@ -5,14 +5,15 @@ import shlex
 import sys
 from pathlib import Path
 
-from workflow_scripts.import_closure import code_digest
+from workflow_scripts.jobs.import_closure import code_digest
 from wsss.configuration.resolve import plain, resolve, variant_config
 from wsss.configuration.yaml_files import read_yaml
 from wsss.datasets.formats import digest_of_listed, listed_files, without_test_images
 from wsss.datasets.voc import CLASSES as VOC_CLASSES
 from wsss.errors import InputError
-from wsss.files import expanded_path, sha256_of, weights_path
-from wsss.saliency import source_files
+from wsss.configuration.paths import expanded_path, weights_path
+from wsss.storage.files import sha256_of
+from wsss.method.saliency import source_files
 
 # `python` in a job is the one that runs Snakemake, whether or not its environment is active. A
 # prefix replaces Snakemake's own, and without pipefail a failing job would pass for a good one.

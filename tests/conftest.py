@@ -10,7 +10,7 @@ from torch import nn
 from workspace import Workspace
 
 from model.backbones import BACKBONES, FixedBatchNorm2d
-from wsss.inference import Viewer
+from wsss.method.inference import Viewer
 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

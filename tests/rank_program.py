@@ -20,12 +20,12 @@ from test_training import CLASSIFIER, IMAGES, STAGE, changed, classifying_networ
 
 from model.backbones import BACKBONES
 from model.losses import stage_losses
-from workflow_scripts.command import run
-from wsss import training
-from wsss.artifacts import Record
-from wsss.ranks import joined
-from wsss.training import Hardware
-from wsss.training_run import train
+from workflow_scripts.jobs.command import run
+from wsss.compute.ranks import joined
+from wsss.storage.artifacts import Record
+from wsss.training import loop as training
+from wsss.training.loop import Hardware
+from wsss.training.run import train
 
 CPU = torch.device("cpu")
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from wsss.artifacts import ArtifactReader
+from wsss.storage.artifacts import ArtifactReader
 
 DEMO = "results/demo"
 RUN = f"{DEMO}/auxsegnet/seed0"

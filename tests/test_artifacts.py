@@ -13,9 +13,9 @@ import h5py
 import numpy as np
 import pytest
 
-from wsss import artifacts
-from wsss.artifacts import ArtifactReader, ArtifactWriter
 from wsss.errors import InputError
+from wsss.storage import artifacts
+from wsss.storage.artifacts import ArtifactReader, ArtifactWriter
 
 ROOT = Path(__file__).resolve().parents[1]
 IDENTITY = {
@@ -105,7 +105,7 @@ def test_versions_of_all_that_decides_values_are_recorded(tmp_path):
 
 def test_versions_cost_no_import_of_torch():
     program = (
-        "import sys; from wsss.artifacts import installed_versions; "
+        "import sys; from wsss.storage.artifacts import installed_versions; "
         "print('torch' in installed_versions(), 'torch' in sys.modules)"
     )
     done = subprocess.run(
@@ -129,7 +129,7 @@ MEMORY = """
 import re, sys
 from pathlib import Path
 import numpy as np
-from wsss.artifacts import ArtifactReader, ArtifactWriter
+from wsss.storage.artifacts import ArtifactReader, ArtifactWriter
 
 def megabytes():
     return int(re.search(r"VmRSS:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
@@ -212,7 +212,7 @@ WRITTEN_AND_READ = """
 import sys
 import h5py
 import numpy as np
-from wsss.artifacts import ArtifactReader, ArtifactWriter
+from wsss.storage.artifacts import ArtifactReader, ArtifactWriter
 
 given = {"identity": {}, "parameters": {}, "sources": {}, "expected": ["a"]}
 with ArtifactWriter(sys.argv[1], "cams", **given) as artifact:
@@ -316,7 +316,7 @@ def test_a_failed_second_try_leaves_the_first_file(tmp_path):
 KILLED_WRITER = """
 import os, signal, sys
 import numpy as np
-from wsss.artifacts import ArtifactWriter
+from wsss.storage.artifacts import ArtifactWriter
 with ArtifactWriter(
     sys.argv[1], "cams", identity={}, parameters={}, sources={}, expected=["a", "b"]
 ) as artifact:

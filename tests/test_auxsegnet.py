@@ -11,7 +11,7 @@ from model.auxsegnet import AFFINITIES, BRANCHES, AuxSegNet
 from model.backbones import BACKBONES, FixedBatchNorm2d, freeze
 from model.losses import stage_losses, weighted_sum
 from model.weights import released_names
-from wsss.inference import Viewer, predict
+from wsss.method.inference import Viewer, predict
 
 CLASSES = 3
 IMAGE = (64, 176)  # 8 x 22 tokens: a rate of 18 reaches other tokens than the own

@@ -13,13 +13,13 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from wsss.artifacts import Record
-from wsss.augmentation import jitter_colours, padded, random_crop_origin
-from wsss.batches import BatchPlan, TrainingImages, View, batch_loader, batches_of
+from wsss.compute.signals import ignore_stopping
 from wsss.configuration.sections import Classifier, Resize, Stage
 from wsss.datasets.index import DatasetIndex, ImageRecord
 from wsss.errors import InputError
-from wsss.signals import ignore_stopping
+from wsss.storage.artifacts import Record
+from wsss.training.augmentation import jitter_colours, padded, random_crop_origin
+from wsss.training.batches import BatchPlan, TrainingImages, View, batch_loader, batches_of
 
 CLASSES = ("cat", "dog", "cow")
 MEAN, STD = (0.1234, 0.4321, 0.2345), (0.2, 0.25, 0.3)  # no 8-bit value becomes zero

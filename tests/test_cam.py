@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional as F
 
 from model.affinity import BlockAffinity, CrossTaskAttention, NonLocal, affinity_rows
-from wsss.cam import normalise, refine, resize
+from wsss.method.cam import normalise, refine, resize
 
 
 def test_normalise_by_hand():

@@ -8,8 +8,8 @@ import torch
 from torch.nn import functional as F
 from workspace import ROOT
 
-from wsss import cam
-from wsss.cam_files import (
+from wsss.configuration.sections import CamFiles
+from wsss.datasets.cam_files import (
     WRITERS,
     ImportedCams,
     as_initial_cams,
@@ -17,10 +17,10 @@ from wsss.cam_files import (
     read_cam_file,
     strided_size,
 )
-from wsss.configuration.sections import CamFiles
+from wsss.datasets.files_per_image import FilesPerImage
 from wsss.datasets.index import DatasetIndex, ImageRecord
 from wsss.errors import InputError
-from wsss.files_per_image import FilesPerImage
+from wsss.method import cam
 
 SIZE = (45, 62)  # 12 x 16 at stride 4, 6 x 8 at stride 8
 

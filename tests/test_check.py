@@ -16,13 +16,13 @@ from test_mxnet_params import write_params
 
 from model.backbones import create_backbone
 from workflow_scripts import check_run as command
-from workflow_scripts.command import run
-from wsss import check, disk
+from workflow_scripts.jobs.command import run
 from wsss.configuration.resolve import merge, plain, resolve
 from wsss.configuration.sections import Dataset, Images, Saliency
 from wsss.datasets.index import DatasetIndex, ImageRecord
 from wsss.errors import InputError
-from wsss.palette import write_palette_png
+from wsss.reports import check, disk
+from wsss.storage.palette import write_palette_png
 
 
 @pytest.fixture

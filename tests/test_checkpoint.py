@@ -13,8 +13,11 @@ from test_training import STAGE
 
 from model.auxsegnet import AuxSegNet
 from workflow_scripts import train_stage
-from wsss.artifacts import ArtifactReader, ArtifactWriter
-from wsss.checkpoint import (
+from wsss.configuration.sections import Backbone
+from wsss.datasets.index import write_dataset
+from wsss.errors import InputError
+from wsss.storage.artifacts import ArtifactReader, ArtifactWriter
+from wsss.storage.checkpoint import (
     load_network,
     load_shared_weights,
     network_arguments,
@@ -22,9 +25,6 @@ from wsss.checkpoint import (
     save_checkpoint,
     state_digest,
 )
-from wsss.configuration.sections import Backbone
-from wsss.datasets.index import write_dataset
-from wsss.errors import InputError
 
 WHO = {"dataset": "zoo", "index_digest": "12ab", "seed": 3, "stage": 1}
 

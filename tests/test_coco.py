@@ -22,9 +22,9 @@ from workspace import ROOT, Workspace
 from workflow_scripts import check_run as check_command
 from wsss.configuration.resolve import defaults, merge
 from wsss.configuration.sections import Dataset
-from wsss.datasets import coco_masks
-from wsss.datasets.coco_annotations import read_annotations
-from wsss.datasets.coco_masks import Region, digest_of_annotations, make_masks, paint
+from wsss.datasets.coco import masks as coco_masks
+from wsss.datasets.coco.annotations import read_annotations
+from wsss.datasets.coco.masks import Region, digest_of_annotations, make_masks, paint
 from wsss.datasets.formats import (
     build_index,
     digest_of_listed,
@@ -35,7 +35,7 @@ from wsss.datasets.formats import (
 from wsss.datasets.ground_truth import ground_truth
 from wsss.datasets.index import check_id
 from wsss.errors import InputError
-from wsss.images import read_mask
+from wsss.storage.images import read_mask
 
 DEFAULTS = defaults(Dataset)
 NOT_IN_COCO = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}

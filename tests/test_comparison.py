@@ -7,13 +7,13 @@ import pytest
 from sklearn.metrics import jaccard_score
 
 from workflow_scripts import compare_runs
-from wsss.artifacts import ArtifactWriter
-from wsss.comparison import RESAMPLES, compare, count, image_weights, miou
 from wsss.datasets.index import DatasetIndex, ImageRecord, write_dataset
 from wsss.errors import InputError
-from wsss.evaluation import score_table
-from wsss.metrics import ConfusionMatrix
-from wsss.palette import write_palette_png
+from wsss.method.comparison import RESAMPLES, compare, count, image_weights, miou
+from wsss.method.evaluation import score_table
+from wsss.method.metrics import ConfusionMatrix
+from wsss.storage.artifacts import ArtifactWriter
+from wsss.storage.palette import write_palette_png
 
 CLASSES = ("cat", "dog", "cow")
 

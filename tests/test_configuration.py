@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from wsss.configuration import reference
+from wsss.configuration.paths import expanded_path
 from wsss.configuration.resolve import (
     VARIANT_SECTIONS,
     load,
@@ -25,7 +26,6 @@ from wsss.configuration.resolve import (
 from wsss.configuration.sections import Configuration
 from wsss.configuration.yaml_files import read_yaml
 from wsss.errors import InputError
-from wsss.files import expanded_path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONFIG = REPOSITORY / "config"
@@ -133,7 +133,7 @@ def test_choices_are_what_the_code_offers():
     from model.auxsegnet import AFFINITIES, ATTENTION_STARTS, BRANCHES
     from model.backbones import BACKBONES
     from model.designs import DESIGNS
-    from wsss.saliency import SOURCES
+    from wsss.method.saliency import SOURCES
 
     assert choices("network.branches") == set(BRANCHES) - {"cls"}
     assert choices("network.affinity") == set(AFFINITIES)

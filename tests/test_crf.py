@@ -11,9 +11,9 @@ import pydensecrf.densecrf as densecrf
 import pytest
 from pydensecrf.utils import unary_from_softmax
 
-import wsss.crf
+import wsss.method.crf
 from wsss.configuration.sections import SALIENCY_CRF, SEGMENTATION_CRF, Crf
-from wsss.crf import dense_crf, refine_saliency, refine_segmentation, saliency_unary
+from wsss.method.crf import dense_crf, refine_saliency, refine_segmentation, saliency_unary
 
 # FIELD: the paper's CRF_d, and the test CRF of DeepLab.
 SALIENCY = {
@@ -170,7 +170,7 @@ def test_segmentation_crf_cleans_the_right_class():
 
 def test_unary_of_the_test_crf_is_that_of_the_library(monkeypatch):
     seen = []
-    monkeypatch.setattr(wsss.crf, "dense_crf", lambda image, unary, _: seen.append(unary))
+    monkeypatch.setattr(wsss.method.crf, "dense_crf", lambda image, unary, _: seen.append(unary))
     probabilities = np.random.default_rng(0).dirichlet(np.ones(3), (4, 5)).transpose(2, 0, 1)
     probabilities[0, :2] = 0.0
     refine_segmentation(np.zeros((4, 5, 3), np.uint8), probabilities)
@@ -221,7 +221,7 @@ CORNERS = """
 import json, sys
 import numpy as np
 from wsss.configuration.sections import Crf
-from wsss.crf import refine_segmentation
+from wsss.method.crf import refine_segmentation
 random = np.random.default_rng(0)
 for height, width in ((8, 3000), (60, 90)):
     image = random.integers(0, 256, (height, width, 3), np.uint8)

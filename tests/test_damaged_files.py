@@ -11,9 +11,7 @@ from PIL import Image
 from test_training import STAGE
 
 from model.auxsegnet import AuxSegNet
-from workflow_scripts.command import run
-from wsss.artifacts import ArtifactReader, ArtifactWriter
-from wsss.checkpoint import network_arguments, save_checkpoint
+from workflow_scripts.jobs.command import run
 from wsss.configuration.sections import SALIENCY_CRF, Backbone
 from wsss.datasets.index import (
     DatasetIndex,
@@ -24,8 +22,10 @@ from wsss.datasets.index import (
 )
 from wsss.datasets.voc import CLASSES
 from wsss.errors import InputError
-from wsss.palette import write_palette_png
-from wsss.seals import LENGTH
+from wsss.storage.artifacts import ArtifactReader, ArtifactWriter
+from wsss.storage.checkpoint import network_arguments, save_checkpoint
+from wsss.storage.palette import write_palette_png
+from wsss.storage.seals import LENGTH
 
 SIZE = (48, 64)
 LABEL = np.zeros(SIZE, np.uint8)

@@ -27,7 +27,7 @@ from wsss.datasets.index import (
 )
 from wsss.datasets.voc import CLASSES, read_list
 from wsss.errors import InputError
-from wsss.palette import write_palette_png
+from wsss.storage.palette import write_palette_png
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 DEVKIT = "VOCdevkit/VOC2012"

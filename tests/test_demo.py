@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from wsss.configuration.sections import Dataset, Demo, Saliency
-from wsss.datasets.demo import build
-from wsss.datasets.demo_drawing import _photograph, render
-from wsss.datasets.demo_material import CLASSES, GLYPHS, SOURCES
-from wsss.datasets.demo_plan import plan
+from wsss.datasets.demo.build import build
+from wsss.datasets.demo.drawing import _photograph, render
+from wsss.datasets.demo.material import CLASSES, GLYPHS, SOURCES
+from wsss.datasets.demo.plan import plan
 from wsss.errors import InputError
-from wsss.saliency import create_source
+from wsss.method.saliency import create_source
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FULL = Demo()  # what `make demo` draws

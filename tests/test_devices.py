@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from wsss.devices import autocast, choose_device, make_repeatable
+from wsss.compute.devices import autocast, choose_device, make_repeatable
 from wsss.errors import InputError
 
 

@@ -16,14 +16,14 @@ from test_coco import somebody_else
 from test_damaged_files import BACKBONE, COMMANDS, build, call, folder  # noqa: F401
 
 from model.auxsegnet import AuxSegNet
-from wsss.artifacts import ArtifactReader, ArtifactWriter
-from wsss.checkpoint import load_network, network_arguments, save_checkpoint
 from wsss.configuration.sections import Backbone
 from wsss.datasets.index import read_dataset, write_dataset
 from wsss.errors import InputError
-from wsss.evaluation import write_table
-from wsss.files import atomic_path
-from wsss.palette import write_palette_png
+from wsss.method.evaluation import write_table
+from wsss.storage.artifacts import ArtifactReader, ArtifactWriter
+from wsss.storage.checkpoint import load_network, network_arguments, save_checkpoint
+from wsss.storage.files import atomic_path
+from wsss.storage.palette import write_palette_png
 
 DISK = 1 << 20
 
@@ -94,7 +94,7 @@ import sys
 sys.path[:0] = ["tests"]
 from pathlib import Path
 from test_disk import write_artifact
-from workflow_scripts.command import run
+from workflow_scripts.jobs.command import run
 run(lambda _: write_artifact(Path(sys.argv[1])))
 """
 

@@ -8,12 +8,12 @@ import pytest
 from PIL import Image
 
 from workflow_scripts import draw_curves, draw_strip
-from wsss import drawing
-from wsss.artifacts import ArtifactWriter
 from wsss.datasets.index import DatasetIndex, ImageRecord, write_dataset
-from wsss.drawing import Tile
 from wsss.errors import InputError
-from wsss.palette import voc_palette, write_palette_png
+from wsss.reports import curves, drawing
+from wsss.reports.drawing import Tile
+from wsss.storage.artifacts import ArtifactWriter
+from wsss.storage.palette import voc_palette, write_palette_png
 
 CLASSES = ("cat", "dog")
 SIZE = (30, 40)
@@ -148,8 +148,8 @@ def write_log(path, epochs, **losses):
 def test_curves_lie_one_run_after_the_other(tmp_path):
     write_log(tmp_path / "classifier.csv", 3, classification=0.7)
     write_log(tmp_path / "stage.csv", 2, classification=0.2, segmentation=1.0)
-    logs = {name: drawing.read_log(tmp_path / f"{name}.csv") for name in ("classifier", "stage")}
-    losses, rates = drawing.draw_curves(logs).axes
+    logs = {name: curves.read_log(tmp_path / f"{name}.csv") for name in ("classifier", "stage")}
+    losses, rates = curves.draw_curves(logs).axes
     spans = {}
     for line in losses.get_lines():
         epochs = line.get_xdata()
@@ -164,13 +164,13 @@ def test_curves_lie_one_run_after_the_other(tmp_path):
 def test_a_run_of_no_steps_is_left_out_of_the_curves(tmp_path):
     (tmp_path / "classifier.csv").write_text("step,epoch,learning_rate,loss\n")
     write_log(tmp_path / "stage.csv", 2, classification=0.2, segmentation=1.0)
-    logs = {name: drawing.read_log(tmp_path / f"{name}.csv") for name in ("classifier", "stage")}
+    logs = {name: curves.read_log(tmp_path / f"{name}.csv") for name in ("classifier", "stage")}
     assert set(map(len, logs["classifier"].values())) == {0}
-    losses, rates = drawing.draw_curves(logs).axes
+    losses, rates = curves.draw_curves(logs).axes
     assert [text.get_text() for text in losses.texts] == ["stage"]
     assert rates.get_xlim() == (0, 2)
     with pytest.raises(InputError, match="no rows"):
-        drawing.draw_curves({"classifier": logs["classifier"]})
+        curves.draw_curves({"classifier": logs["classifier"]})
 
 
 def test_draw_curves_writes_the_same_picture_twice(tmp_path):

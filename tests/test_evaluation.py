@@ -10,10 +10,9 @@ from sklearn.metrics import jaccard_score, precision_score, recall_score
 
 from workflow_scripts import evaluate_pseudo_labels, evaluate_segmentation
 from workflow_scripts import summarise as summarise_command
-from wsss.artifacts import ArtifactWriter
 from wsss.datasets.index import DatasetIndex, ImageRecord, write_dataset
 from wsss.errors import InputError
-from wsss.evaluation import (
+from wsss.method.evaluation import (
     SUMMARY_COLUMNS,
     read_table,
     score_table,
@@ -22,8 +21,9 @@ from wsss.evaluation import (
     with_ground_truth,
     write_table,
 )
-from wsss.metrics import ConfusionMatrix
-from wsss.palette import write_palette_png
+from wsss.method.metrics import ConfusionMatrix
+from wsss.storage.artifacts import ArtifactWriter
+from wsss.storage.palette import write_palette_png
 
 CLASSES = ("cat", "dog", "cow")
 

@@ -12,16 +12,16 @@ from test_workflow import ALL_LABELS, CLASSIFIER, DEMO, END, RUN, imported_by, s
 from torch.nn import functional as F
 
 from workflow_scripts import (
-    command,
     export_cams,
     export_pseudo_labels,
     import_cams,
     make_pseudo_labels,
 )
-from workflow_scripts.import_closure import files_of_module
-from wsss.artifacts import ArtifactReader, ArtifactWriter
+from workflow_scripts.jobs import command
+from workflow_scripts.jobs.import_closure import files_of_module
 from wsss.datasets.index import DatasetIndex, ImageRecord, write_dataset
 from wsss.errors import InputError
+from wsss.storage.artifacts import ArtifactReader, ArtifactWriter
 
 CAMS = f"{DEMO}/classifier/seed0/cams"
 LABELS = f"{RUN}/stage0/pseudo_labels"

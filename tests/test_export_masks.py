@@ -7,8 +7,7 @@ import pytest
 from PIL import Image, ImageColor
 
 from workflow_scripts import export_masks
-from wsss.artifacts import ArtifactWriter
-from wsss.cam_files import write_psa
+from wsss.datasets.cam_files import write_psa
 from wsss.datasets.index import (
     LONGEST_ID,
     DatasetIndex,
@@ -18,7 +17,8 @@ from wsss.datasets.index import (
     write_test_images,
 )
 from wsss.errors import InputError
-from wsss.mask_files import mask_names, write_class_table, write_mask_files
+from wsss.reports.mask_files import mask_names, write_class_table, write_mask_files
+from wsss.storage.artifacts import ArtifactWriter
 
 CLASSES = ("cat", "dog", "sheep")
 SPLITS = {"a": "val", "b": "val", "a_overlay": "test"}
@@ -166,8 +166,8 @@ def test_other_stages_sizes_kinds_and_opacities_are_refused(tmp_path, dataset, s
 @pytest.mark.parametrize("image_id", ["x" * LONGEST_ID, "é" * (LONGEST_ID // 2)])
 def test_all_files_of_the_longest_id_can_be_written(tmp_path, monkeypatch, image_id):
     """By a process of the highest number, on a machine of the longest name that Linux takes."""
-    monkeypatch.setattr("wsss.files.socket.gethostname", lambda: "h" * 64)
-    monkeypatch.setattr("wsss.files.os.getpid", lambda: 4194304)
+    monkeypatch.setattr("wsss.storage.files.socket.gethostname", lambda: "h" * 64)
+    monkeypatch.setattr("wsss.storage.files.os.getpid", lambda: 4194304)
     assert check_id(image_id, "list") == image_id
     image, label = np.zeros((9, 12, 3), np.uint8), np.zeros((9, 12), np.uint8)
     write_mask_files(tmp_path, image_id, image, label, CLASSES, 0.5)

@@ -10,11 +10,11 @@ import sys
 import pytest
 
 from wsss.errors import InputError
-from wsss.files import atomic_path, make_folder, sha256_of
+from wsss.storage.files import atomic_path, make_folder, sha256_of
 
 WRITER = """
 import sys, time
-from wsss.files import atomic_path
+from wsss.storage.files import atomic_path
 with atomic_path(sys.argv[1]) as temporary:
     temporary.write_text("half")
     print("writing", flush=True)

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from wsss.errors import InputError
-from wsss.images import image_size, mask_size, read_image, read_mask
+from wsss.storage.images import image_size, mask_size, read_image, read_mask
 
 PNG, SUFFIX = b"\x89PNG\r\n\x1a\n", ("jpg", "png")
 FILES = 200

@@ -9,7 +9,7 @@ from workspace import ROOT
 
 CLAIM = """
 import os, sys
-from wsss.gpus import claim_gpus
+from wsss.compute.gpus import claim_gpus
 claim_gpus(int(sys.argv[1]), devices=sys.argv[2])
 print(os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
 sys.stdin.read()

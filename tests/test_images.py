@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from wsss.errors import InputError
-from wsss.images import image_size, mask_size, read_image, read_mask, shrink
-from wsss.palette import voc_palette, write_palette_png
+from wsss.storage.images import image_size, mask_size, read_image, read_mask, shrink
+from wsss.storage.palette import voc_palette, write_palette_png
 
 
 @pytest.fixture

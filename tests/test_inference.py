@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from model.affinity import BlockAffinity
 from model.auxsegnet import AuxSegNet, AuxSegNetOutput
-from wsss import inference
-from wsss.inference import Viewer, initial_cams, merge_views, predict, refined_maps
-from wsss.inference import sparse_probabilities as sparse
+from wsss.method import inference
+from wsss.method.inference import Viewer, initial_cams, merge_views, predict, refined_maps
+from wsss.method.inference import sparse_probabilities as sparse
 
 CLASSES = 3
 BACKBONE = SimpleNamespace(mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3), stride=8)

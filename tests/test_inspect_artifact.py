@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 
 from workflow_scripts import inspect_artifact
-from wsss.artifacts import SCHEMA_VERSION, ArtifactWriter
 from wsss.datasets.index import DatasetIndex, ImageRecord, write_dataset
-from wsss.inspection import LABEL_MAPS
-from wsss.palette import write_palette_png
+from wsss.reports.inspection import LABEL_MAPS
+from wsss.storage.artifacts import SCHEMA_VERSION, ArtifactWriter
+from wsss.storage.palette import write_palette_png
 
 CLASSES = ("cat", "dog")
 SIZE = (48, 64)
@@ -184,7 +184,7 @@ def test_output_may_end_early(results):
 
 
 def test_a_checkpoint_says_what_it_is(tmp_path, capsys):
-    from wsss.checkpoint import FORMAT, state_digest
+    from wsss.storage.checkpoint import FORMAT, state_digest
 
     model = {"weight": torch.zeros(1000, 2), "bias": torch.zeros(2)}
     digest = state_digest(model)

@@ -22,9 +22,9 @@ from test_training import CLASSIFIER, STAGE
 
 from model.auxsegnet import AuxSegNet
 from model.backbones import BACKBONES
-from wsss.checkpoint import network_arguments, save_checkpoint
 from wsss.configuration.sections import Backbone
 from wsss.datasets.index import read_dataset
+from wsss.storage.checkpoint import network_arguments, save_checkpoint
 
 pytestmark = pytest.mark.slow
 

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import confusion_matrix
 
 from wsss.errors import InputError
-from wsss.metrics import ConfusionMatrix, iou_of, mean_defined
+from wsss.method.metrics import ConfusionMatrix, iou_of, mean_defined
 
 CLASSES = 4
 

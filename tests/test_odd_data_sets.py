@@ -9,10 +9,10 @@ from conftest import TINY_RUN
 from PIL import Image
 from workspace import ROOT, Workspace
 
-from wsss.artifacts import ArtifactReader
 from wsss.configuration.sections import Dataset
 from wsss.datasets.formats import build_index
 from wsss.errors import InputError
+from wsss.storage.artifacts import ArtifactReader
 
 RUN = "results/photos/auxsegnet/seed0"
 CLASSES = ("box", "ball", "unicorn")

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from wsss.compute.parallel import AHEAD, map_images
 from wsss.errors import InputError
-from wsss.images import read_image
-from wsss.parallel import AHEAD, map_images
+from wsss.storage.images import read_image
 
 
 def read(path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from wsss.pickles import read_npy_dict
+from wsss.storage.pickles import read_npy_dict
 
 
 def save(path, value):

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from wsss.pixels import normalise_pixels, resize_image, resize_labels, resize_maps
+from wsss.storage.pixels import normalise_pixels, resize_image, resize_labels, resize_maps
 
 
 def test_maps_are_resized_bilinearly_without_aligned_corners():

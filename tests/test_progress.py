@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from wsss.progress import progress
+from wsss.compute.progress import progress
 
 
 class Terminal(io.StringIO):

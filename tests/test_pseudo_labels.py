@@ -5,16 +5,16 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-import wsss.pseudo_labels
+import wsss.method.pseudo_labels
 from wsss.configuration.sections import SALIENCY_CRF, PseudoLabels
-from wsss.crf import refine_saliency
-from wsss.pixels import resize_maps
-from wsss.pseudo_labels import (
+from wsss.method.crf import refine_saliency
+from wsss.method.pseudo_labels import (
     fuse,
     make_pseudo_labels,
     quantise,
     updated_saliency,
 )
+from wsss.storage.pixels import resize_maps
 
 SETTINGS = PseudoLabels(background="off_the_shelf")
 
@@ -128,7 +128,7 @@ def test_later_stages_take_the_crf_of_the_mean(image, off_the_shelf):
 
 
 def test_mean_comes_before_the_crf(monkeypatch):
-    monkeypatch.setattr(wsss.pseudo_labels, "refine_saliency", lambda image, mean, _: mean)
+    monkeypatch.setattr(wsss.method.pseudo_labels, "refine_saliency", lambda image, mean, _: mean)
     refined, original = np.float32([[0.2, 1.0]]), np.float32([[0.6, 0.0]])
     np.testing.assert_allclose(
         updated_saliency(None, refined, original, SALIENCY_CRF), [[0.4, 0.5]]
@@ -140,7 +140,7 @@ def test_background_follows_the_setting(monkeypatch, image):
     original = np.zeros((16, 24), np.uint8)
     original[:, 12:] = 255
     updated = np.float32(1) - original.astype(np.float32) / 255
-    monkeypatch.setattr(wsss.pseudo_labels, "refine_saliency", lambda *_: updated)
+    monkeypatch.setattr(wsss.method.pseudo_labels, "refine_saliency", lambda *_: updated)
     arguments = (image, np.zeros((1, 2, 3), np.float32), [0], original, np.zeros((2, 3)))
     saliency, segmentation = make_pseudo_labels(*arguments, SETTINGS)
     np.testing.assert_array_equal(segmentation == 255, original == 255)

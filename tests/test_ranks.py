@@ -15,9 +15,9 @@ import pytest
 import torch
 from rank_program import train_here
 
-from workflow_scripts import training_job
+from workflow_scripts.jobs import training as training_job
+from wsss.compute.ranks import Ranks
 from wsss.errors import InputError
-from wsss.ranks import Ranks
 
 TESTS = Path(__file__).resolve().parent
 EQUAL = {
@@ -27,7 +27,8 @@ EQUAL = {
 }
 DROPOUT = {"dropout": 0.4}
 LAUNCH = (
-    "import sys; from workflow_scripts.command import run; from wsss.ranks import launch;"
+    "import sys; from workflow_scripts.jobs.command import run;"
+    "from wsss.compute.ranks import launch;"
     "run(lambda words: launch('rank_program', words, 2), sys.argv[1:])"
 )
 

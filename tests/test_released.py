@@ -7,8 +7,8 @@ import torch
 from model.auxsegnet import AuxSegNet, AuxSegNetOutput
 from model.weights import load_weights, released_state
 from workflow_scripts import export_weights
-from wsss.checkpoint import load_network, save_checkpoint
 from wsss.errors import InputError
+from wsss.storage.checkpoint import load_network, save_checkpoint
 
 CLASSES = 20
 ARGUMENTS = {"num_classes": CLASSES, "backbone": "resnet38", "design": "official"}

@@ -22,11 +22,11 @@ from workspace import ROOT, Workspace
 
 from model.auxsegnet import AuxSegNet
 from model.backbones.resnet38 import ResNet38
-from wsss.artifacts import ArtifactReader
-from wsss.checkpoint import read_checkpoint
-from wsss.images import read_mask
-from wsss.palette import write_palette_png
-from wsss.training import parameter_groups
+from wsss.storage.artifacts import ArtifactReader
+from wsss.storage.checkpoint import read_checkpoint
+from wsss.storage.images import read_mask
+from wsss.storage.palette import write_palette_png
+from wsss.training.loop import parameter_groups
 
 pytestmark = pytest.mark.slow
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from wsss.evaluation import SUMMARY_COLUMNS
+from wsss.method.evaluation import SUMMARY_COLUMNS
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 TEXT = (DOCS / "RESULTS.md").read_text(encoding="utf-8")

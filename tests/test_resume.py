@@ -28,12 +28,12 @@ from test_training import InterruptedRunError as Interrupted
 from workspace import ROOT
 
 from model.losses import stage_losses
-from wsss import training
-from wsss.devices import random_state, set_random_state
+from wsss.compute.devices import random_state, set_random_state
+from wsss.compute.signals import STOPPING, StopRequest
 from wsss.errors import InputError, StoppedError
-from wsss.resume import ResumeStates
-from wsss.signals import STOPPING, StopRequest
-from wsss.training import Hardware
+from wsss.training import loop as training
+from wsss.training.loop import Hardware
+from wsss.training.resume import ResumeStates
 
 STATE = ".resume-key/state.pt"
 BEFORE = ".resume-key/previous.pt"
@@ -198,7 +198,7 @@ LITTLE_MEMORY = """
 import resource, sys
 from pathlib import Path
 from wsss.errors import InputError
-from wsss.resume import ResumeStates
+from wsss.training.resume import ResumeStates
 
 size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (size + 10_000_000, resource.RLIM_INFINITY))

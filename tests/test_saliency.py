@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 
 from workflow_scripts import fetch_weights, predict_saliency
-from wsss.artifacts import ArtifactReader
 from wsss.configuration.sections import Saliency
 from wsss.datasets.index import DatasetIndex, ImageRecord, write_dataset
 from wsss.errors import InputError
-from wsss.images import read_image
-from wsss.saliency import create_source, source_files
+from wsss.method.saliency import create_source, source_files
+from wsss.storage.artifacts import ArtifactReader
+from wsss.storage.images import read_image
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 WEIGHTS = REPOSITORY / "weights/u2netp.onnx"

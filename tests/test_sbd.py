@@ -16,7 +16,7 @@ from wsss.configuration.sections import Dataset, Voc
 from wsss.datasets.formats import build_index
 from wsss.datasets.sbd import read_segmentation
 from wsss.errors import InputError
-from wsss.palette import voc_palette, write_palette_png
+from wsss.storage.palette import voc_palette, write_palette_png
 
 WIDTH, HEIGHT = 30, 20
 

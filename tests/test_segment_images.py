@@ -17,15 +17,15 @@ from workspace import ROOT
 
 from model.auxsegnet import AuxSegNet
 from workflow_scripts import segment, segment_crf, segment_images
-from wsss import segmenter
-from wsss.artifacts import ArtifactReader
-from wsss.checkpoint import network_arguments, read_checkpoint, save_checkpoint
 from wsss.configuration.resolve import read_recipe
 from wsss.configuration.sections import SEGMENTATION_CRF, Backbone
 from wsss.datasets.index import DatasetIndex, measured, write_dataset
 from wsss.datasets.index import ImageRecord as Record
 from wsss.errors import InputError
-from wsss.palette import voc_palette
+from wsss.method import segmenter
+from wsss.storage.artifacts import ArtifactReader
+from wsss.storage.checkpoint import network_arguments, read_checkpoint, save_checkpoint
+from wsss.storage.palette import voc_palette
 
 CLASSES = ("cat", "dog", "sheep")
 WHO = {"dataset": "own", "classes": list(CLASSES), "variant": "auxsegnet", "seed": 0, "stage": 2}

@@ -21,17 +21,17 @@ from test_training import (
 
 from workflow_scripts import (
     extract_cams,
-    network_job,
     train_classifier,
     train_stage,
-    training_job,
 )
-from wsss import training
-from wsss.artifacts import ArtifactReader
-from wsss.checkpoint import load_network, load_shared_weights
+from workflow_scripts.jobs import network as network_job
+from workflow_scripts.jobs import training as training_job
 from wsss.datasets.index import read_dataset, write_dataset
 from wsss.errors import InputError
-from wsss.resume import ResumeStates
+from wsss.storage.artifacts import ArtifactReader
+from wsss.storage.checkpoint import load_network, load_shared_weights
+from wsss.training import loop as training
+from wsss.training.resume import ResumeStates
 
 
 @pytest.fixture(autouse=True)

@@ -19,14 +19,16 @@ from test_batches import ColumnLabels, map_index
 from model.auxsegnet import AuxSegNet
 from model.backbones import BACKBONES
 from model.losses import stage_losses
-from workflow_scripts import import_closure, train_classifier, train_stage
+from workflow_scripts import train_classifier, train_stage
+from workflow_scripts.jobs import import_closure
 from workflow_scripts.train_stage import settings_of_stage
-from wsss import training, training_run
-from wsss.artifacts import Record, installed_versions
 from wsss.configuration.sections import Classifier, Resize, Stage
 from wsss.errors import InputError
-from wsss.training import Hardware, parameter_groups, poly_factor
-from wsss.training_run import run_key, train, write_log
+from wsss.storage.artifacts import Record, installed_versions
+from wsss.training import loop as training
+from wsss.training import run as training_run
+from wsss.training.loop import Hardware, parameter_groups, poly_factor
+from wsss.training.run import run_key, train, write_log
 
 TESTS = Path(__file__).resolve().parent
 TRAINING = {
@@ -434,7 +436,7 @@ def test_the_digest_of_code_follows_what_a_training_uses(tmp_path, module):
     digest = import_closure.code_digest(module, tmp_path)
     assert import_closure.code_digest(module) == digest
     os.utime(tmp_path / "model/losses.py", (0, 0))
-    edit(tmp_path / "wsss/drawing.py", "Okabe", "Ito")
+    edit(tmp_path / "wsss/reports/drawing.py", "Okabe", "Ito")
     assert import_closure.code_digest(module, tmp_path) == digest
     edit(tmp_path / "model/losses.py", "F.multilabel_soft", "3 * F.multilabel_soft")
     assert import_closure.code_digest(module, tmp_path) != digest

@@ -13,12 +13,12 @@ from PIL import Image, ImageDraw
 from workspace import ROOT, Workspace
 
 from workflow_scripts import check_voc_submission, make_voc_submission
-from workflow_scripts.import_closure import files_of_module
-from wsss.artifacts import ArtifactWriter
+from workflow_scripts.jobs.import_closure import files_of_module
 from wsss.datasets.index import DatasetIndex, ImageRecord, write_dataset, write_test_images
 from wsss.datasets.voc import CLASSES
 from wsss.errors import InputError
-from wsss.palette import palette_png, voc_palette, write_palette_png
+from wsss.storage.artifacts import ArtifactWriter
+from wsss.storage.palette import palette_png, voc_palette, write_palette_png
 
 FOLDER = "results/VOC2012/Segmentation/comp6_test_cls"
 SIZES = {"2008_000006": (31, 17), "2008_000011": (17, 31), "2008_000012": (40, 40)}
@@ -378,7 +378,7 @@ def test_the_target_predicts_the_test_images_of_the_last_stage(voc):
     assert job.outputs == (SUBMISSION,)
     code = {path for path in job.inputs if path.endswith(".py")}
     assert code == set(map(str, files_of_module("workflow_scripts.make_voc_submission")))
-    assert "wsss/voc_submission.py" in code
+    assert "wsss/reports/voc_submission.py" in code
     labels = "results/voc2012/auxsegnet/seed0/stage4/predictions_crf/test/shard{}.h5"
     assert {path for path in job.inputs if path.endswith(".h5")} == set(
         map(labels.format, range(8))

@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 from workspace import ROOT, Workspace
 
 from workflow_scripts import compare_runs
-from wsss.artifacts import ArtifactReader
+from wsss.storage.artifacts import ArtifactReader
 
 DEMO = "results/demo"
 RUN = f"{DEMO}/auxsegnet/seed0"
@@ -258,11 +258,11 @@ def test_an_edit_reruns_what_it_can_change(listed_code):
 
 
 PATHS = {
-    "wsss/crf.py": {"make_pseudo_labels", "segment_crf"},
-    "wsss/drawing.py": {"draw_curves", "draw_strip", "export_masks"},
-    "wsss/metrics.py": {"evaluate_pseudo_labels", "evaluate_segmentation", "summarise"},
-    "wsss/training.py": {"train_classifier", "train_stage"},
-    "wsss/saliency.py": {"predict_saliency"},
+    "wsss/method/crf.py": {"make_pseudo_labels", "segment_crf"},
+    "wsss/reports/drawing.py": {"draw_curves", "draw_strip", "export_masks"},
+    "wsss/method/metrics.py": {"evaluate_pseudo_labels", "evaluate_segmentation", "summarise"},
+    "wsss/training/loop.py": {"train_classifier", "train_stage"},
+    "wsss/method/saliency.py": {"predict_saliency"},
 }
 
 
@@ -495,10 +495,10 @@ def test_edits(workspace):
     for name in ("README.md", "config.yaml", "Snakefile", "rules/stages.smk"):
         with open(workspace.folder / name, "a") as file:
             file.write("\n# a comment\n")
-    for name in ("wsss/crf.py", "wsss/training.py", "rules/common.smk"):
+    for name in ("wsss/method/crf.py", "wsss/training/loop.py", "rules/common.smk"):
         (workspace.folder / name).touch()
     assert workspace.counts() == {}
-    with open(workspace.folder / "wsss/crf.py", "a") as file:
+    with open(workspace.folder / "wsss/method/crf.py", "a") as file:
         file.write("\n# an edit that Snakemake must take for one\n")
     assert workspace.counts() == ALL_LABELS
 

@@ -9,7 +9,7 @@ import os
 import subprocess
 import time
 
-from workflow_scripts.command import run
+from workflow_scripts.jobs.command import run
 from wsss.errors import InputError, last_line
 
 PREFIX = "auxsegnet_"  # slurm-jobname-prefix of the profiles

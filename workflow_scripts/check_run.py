@@ -7,13 +7,13 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from workflow_scripts.command import run
-from wsss.check import Finding, check_besides_images, check_run, check_without_index
+from workflow_scripts.jobs.command import run
 from wsss.configuration.resolve import load
 from wsss.configuration.sections import Configuration, Dataset
 from wsss.datasets.formats import build_index, with_test_images
 from wsss.datasets.index import DatasetIndex, ImageRecord, read_dataset
 from wsss.errors import InputError
+from wsss.reports.check import Finding, check_besides_images, check_run, check_without_index
 
 
 def main(argv=None):

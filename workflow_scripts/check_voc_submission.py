@@ -8,10 +8,10 @@ Another list than VOC 2012's 1,456 ids is a problem too, but for --any-count.
 from collections import Counter
 from pathlib import Path
 
-from workflow_scripts.command import documented_parser, run
+from workflow_scripts.jobs.command import documented_parser, run
 from wsss.datasets.voc import read_list
 from wsss.errors import InputError, listed
-from wsss.voc_submission import TEST_IMAGES, check_submission, photograph_sizes
+from wsss.reports.voc_submission import TEST_IMAGES, check_submission, photograph_sizes
 
 
 def main(argv: list[str] | None = None) -> int:

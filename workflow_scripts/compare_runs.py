@@ -12,13 +12,13 @@ import re
 from functools import partial
 from pathlib import Path
 
-from workflow_scripts import arguments
-from workflow_scripts.command import documented_parser, run
-from wsss.artifacts import ArtifactReader
-from wsss.comparison import compare, count
+from workflow_scripts.jobs import arguments
+from workflow_scripts.jobs.command import documented_parser, run
+from wsss.compute.progress import progress
 from wsss.errors import InputError, listed
-from wsss.evaluation import write_table
-from wsss.progress import progress
+from wsss.method.comparison import compare, count
+from wsss.method.evaluation import write_table
+from wsss.storage.artifacts import ArtifactReader
 
 ARTIFACTS = {"unrefined": "predictions", "refined": "predictions", "crf": "predictions_crf"}
 RUN = re.compile(rf"([\w-]+)/stage(\d+)/({'|'.join(ARTIFACTS)})")

@@ -9,11 +9,11 @@ import logging
 import os
 from pathlib import Path
 
-from workflow_scripts.command import documented_parser, run
+from workflow_scripts.jobs.command import documented_parser, run
+from wsss.compute.parallel import map_images
 from wsss.datasets.sbd import MaskMaker, sbd_files, voc_masks
 from wsss.errors import InputError, listed
-from wsss.files import make_folder
-from wsss.parallel import map_images
+from wsss.storage.files import make_folder
 
 log = logging.getLogger(__name__)
 SHOWN = 3  # images named in the error line

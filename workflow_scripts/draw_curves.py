@@ -2,9 +2,9 @@
 
 import argparse
 
-from workflow_scripts.command import run
-from wsss.drawing import draw_curves, read_log, save_figure
+from workflow_scripts.jobs.command import run
 from wsss.errors import InputError
+from wsss.reports.curves import draw_curves, read_log, save_figure
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from workflow_scripts import arguments
-from workflow_scripts.command import run
-from wsss import drawing
-from wsss.artifacts import ArtifactReader
+from workflow_scripts.jobs import arguments
+from workflow_scripts.jobs.command import run
 from wsss.datasets.index import DatasetIndex, ImageRecord
-from wsss.drawing import Tile
 from wsss.errors import InputError, listed
-from wsss.pixels import resize_image, resize_labels, resize_maps
+from wsss.reports import drawing
+from wsss.reports.drawing import Tile
+from wsss.storage.artifacts import ArtifactReader
+from wsss.storage.pixels import resize_image, resize_labels, resize_maps
 
 WIDTH = 1600
 MAX_BYTES = 1_400_000

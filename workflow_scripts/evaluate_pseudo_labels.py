@@ -1,12 +1,12 @@
 """Scores of a stage's segmentation pseudo labels against the masks of the scored images."""
 
-from workflow_scripts import arguments
-from workflow_scripts.command import run
-from wsss.artifacts import ArtifactReader
+from workflow_scripts.jobs import arguments
+from workflow_scripts.jobs.command import run
+from wsss.compute.progress import progress
 from wsss.configuration.sections import Evaluation
-from wsss.evaluation import score_table, with_ground_truth, write_table
-from wsss.metrics import ConfusionMatrix
-from wsss.progress import progress
+from wsss.method.evaluation import score_table, with_ground_truth, write_table
+from wsss.method.metrics import ConfusionMatrix
+from wsss.storage.artifacts import ArtifactReader
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from workflow_scripts import arguments
-from workflow_scripts.command import run
-from wsss.artifacts import ArtifactReader
+from workflow_scripts.jobs import arguments
+from workflow_scripts.jobs.command import run
+from wsss.compute.progress import progress
 from wsss.configuration.sections import Evaluation
 from wsss.datasets.index import DatasetIndex, ImageRecord
-from wsss.evaluation import score_table, with_ground_truth, write_table
-from wsss.metrics import ConfusionMatrix
-from wsss.progress import progress
+from wsss.method.evaluation import score_table, with_ground_truth, write_table
+from wsss.method.metrics import ConfusionMatrix
+from wsss.storage.artifacts import ArtifactReader
 
 
 def main(argv: list[str] | None = None) -> None:

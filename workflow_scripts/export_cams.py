@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from workflow_scripts.command import run
-from workflow_scripts.export_job import export_images, export_parser, open_exported
-from wsss.artifacts import ArtifactReader
-from wsss.cam_files import IRN_STRIDE, WRITERS, file_classes, strided_size
+from workflow_scripts.jobs.command import run
+from workflow_scripts.jobs.export import export_images, export_parser, open_exported
+from wsss.datasets.cam_files import IRN_STRIDE, WRITERS, file_classes, strided_size
 from wsss.datasets.index import DatasetIndex, ImageRecord, check_id
 from wsss.errors import InputError
-from wsss.pixels import resize_maps
+from wsss.storage.artifacts import ArtifactReader
+from wsss.storage.pixels import resize_maps
 
 
 @dataclass

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import numpy as np
 
-from workflow_scripts import arguments
-from workflow_scripts.command import run
-from workflow_scripts.export_job import run_of
-from wsss.artifacts import ArtifactReader
+from workflow_scripts.jobs import arguments
+from workflow_scripts.jobs.command import run
+from workflow_scripts.jobs.export import run_of
+from wsss.compute.progress import progress
 from wsss.datasets.index import TEST, DatasetIndex, ImageRecord
 from wsss.errors import InputError
-from wsss.mask_files import write_mask_files, write_mask_table
-from wsss.progress import progress
+from wsss.reports.mask_files import write_mask_files, write_mask_table
+from wsss.storage.artifacts import ArtifactReader
 
 
 def export_image(

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from workflow_scripts.command import run
-from workflow_scripts.export_job import export_images, export_parser, open_exported
-from wsss.artifacts import ArtifactReader
+from workflow_scripts.jobs.command import run
+from workflow_scripts.jobs.export import export_images, export_parser, open_exported
 from wsss.datasets.index import DatasetIndex, ImageRecord, check_id
-from wsss.files import atomic_path
-from wsss.palette import write_palette_png
+from wsss.storage.artifacts import ArtifactReader
+from wsss.storage.files import atomic_path
+from wsss.storage.palette import write_palette_png
 
 
 @dataclass

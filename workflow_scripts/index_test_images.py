@@ -5,8 +5,8 @@ A file of its own, so that images which come later train nothing again.
 
 import logging
 
-from workflow_scripts import arguments
-from workflow_scripts.command import run
+from workflow_scripts.jobs import arguments
+from workflow_scripts.jobs.command import run
 from wsss.configuration.sections import UnnamedDataset
 from wsss.datasets.formats import with_test_images
 from wsss.datasets.index import TEST, write_test_images

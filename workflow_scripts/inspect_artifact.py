@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from workflow_scripts.command import documented_parser, run
-from workflow_scripts.export_job import data_above
-from wsss.artifact_pictures import draw_image
+from workflow_scripts.jobs.command import documented_parser, run
+from workflow_scripts.jobs.export import data_above
 from wsss.datasets.index import TEST, read_dataset
-from wsss.drawing import save_picture
 from wsss.errors import InputError
-from wsss.inspection import Artifact, describe_artifact, describe_checkpoint, describe_image
+from wsss.reports.artifact_pictures import draw_image
+from wsss.reports.drawing import save_picture
+from wsss.reports.inspection import Artifact, describe_artifact, describe_checkpoint, describe_image
 
 
 def find_photograph(

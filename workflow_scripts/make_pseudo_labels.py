@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from workflow_scripts import arguments
-from workflow_scripts.command import run
-from wsss.artifacts import ArtifactReader, ArtifactWriter
+from workflow_scripts.jobs import arguments
+from workflow_scripts.jobs.command import run
+from wsss.compute.parallel import map_images
 from wsss.configuration import sections
+from wsss.datasets.files_per_image import FilesPerImage, label_files
 from wsss.datasets.index import DatasetIndex, ImageRecord
-from wsss.files_per_image import FilesPerImage, label_files
-from wsss.parallel import map_images
-from wsss.pseudo_labels import make_pseudo_labels
+from wsss.method.pseudo_labels import make_pseudo_labels
+from wsss.storage.artifacts import ArtifactReader, ArtifactWriter
 
 
 @dataclass

@@ -3,14 +3,14 @@
 import logging
 from pathlib import Path
 
-from workflow_scripts import arguments
-from workflow_scripts.command import run
-from wsss.artifacts import ArtifactReader
+from workflow_scripts.jobs import arguments
+from workflow_scripts.jobs.command import run
+from wsss.compute.progress import progress
 from wsss.datasets.voc import CLASSES
 from wsss.errors import InputError
-from wsss.images import image_size
-from wsss.progress import progress
-from wsss.voc_submission import write_submission
+from wsss.reports.voc_submission import write_submission
+from wsss.storage.artifacts import ArtifactReader
+from wsss.storage.images import image_size
 
 log = logging.getLogger(__name__)
 

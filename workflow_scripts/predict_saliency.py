@@ -5,14 +5,14 @@ from functools import cached_property
 
 import numpy as np
 
-from workflow_scripts import arguments
-from workflow_scripts.command import run
-from wsss.artifacts import ArtifactWriter
+from workflow_scripts.jobs import arguments
+from workflow_scripts.jobs.command import run
+from wsss.compute.parallel import map_images
 from wsss.configuration.sections import Saliency
 from wsss.datasets.index import DatasetIndex, ImageRecord
-from wsss.files import sha256_of
-from wsss.parallel import map_images
-from wsss.saliency import ReadyMaps, U2Netp, create_source, source_files
+from wsss.method.saliency import ReadyMaps, U2Netp, create_source, source_files
+from wsss.storage.artifacts import ArtifactWriter
+from wsss.storage.files import sha256_of
 
 
 @dataclass

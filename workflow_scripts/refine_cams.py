@@ -2,12 +2,12 @@
 
 from contextlib import ExitStack
 
-from workflow_scripts import arguments
-from workflow_scripts.command import run
-from workflow_scripts.network_job import Views, load_viewer
-from wsss.artifacts import ArtifactWriter
-from wsss.inference import refined_maps
-from wsss.progress import progress
+from workflow_scripts.jobs import arguments
+from workflow_scripts.jobs.command import run
+from workflow_scripts.jobs.network import Views, load_viewer
+from wsss.compute.progress import progress
+from wsss.method.inference import refined_maps
+from wsss.storage.artifacts import ArtifactWriter
 
 
 def main(argv: list[str] | None = None) -> None:

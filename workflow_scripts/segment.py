@@ -2,12 +2,12 @@
 
 from typing import Literal
 
-from workflow_scripts import arguments
-from workflow_scripts.command import run
-from workflow_scripts.network_job import Views, load_viewer
-from wsss.artifacts import ArtifactWriter
-from wsss.inference import predict
-from wsss.progress import progress
+from workflow_scripts.jobs import arguments
+from workflow_scripts.jobs.command import run
+from workflow_scripts.jobs.network import Views, load_viewer
+from wsss.compute.progress import progress
+from wsss.method.inference import predict
+from wsss.storage.artifacts import ArtifactWriter
 
 
 class PredictionViews(Views):

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from workflow_scripts import arguments
-from workflow_scripts.command import run
-from wsss.artifacts import ArtifactReader, ArtifactWriter
+from workflow_scripts.jobs import arguments
+from workflow_scripts.jobs.command import run
+from wsss.compute.parallel import map_images
 from wsss.configuration.sections import Crf
 from wsss.datasets.index import DatasetIndex, ImageRecord
-from wsss.label_maps import label_map_of
-from wsss.parallel import map_images
+from wsss.method.label_maps import label_map_of
+from wsss.storage.artifacts import ArtifactReader, ArtifactWriter
 
 
 @dataclass

@@ -18,16 +18,21 @@ from pathlib import Path
 
 import numpy as np
 
-from workflow_scripts.command import documented_parser, run
+from workflow_scripts.jobs.command import documented_parser, run
+from wsss.compute.devices import PRECISIONS, prepare_device
+from wsss.compute.progress import note, progress
 from wsss.configuration.sections import SEGMENTATION_CRF
-from wsss.devices import PRECISIONS, prepare_device
 from wsss.errors import InputError, printable, reason_of
-from wsss.files import make_folder
-from wsss.images import read_image
-from wsss.mask_files import mask_names, write_class_table, write_mask_files, write_mask_table
-from wsss.photographs import Inputs, find_photographs
-from wsss.progress import note, progress
-from wsss.segmenter import Segmenter, load_segmenter
+from wsss.method.segmenter import Segmenter, load_segmenter
+from wsss.reports.mask_files import (
+    mask_names,
+    write_class_table,
+    write_mask_files,
+    write_mask_table,
+)
+from wsss.reports.photographs import Inputs, find_photographs
+from wsss.storage.files import make_folder
+from wsss.storage.images import read_image
 
 PAPER_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5)
 TABLES = ("classes.csv", "masks.csv")

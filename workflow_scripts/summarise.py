@@ -2,9 +2,9 @@
 
 import argparse
 
-from workflow_scripts.command import run
+from workflow_scripts.jobs.command import run
 from wsss.errors import InputError
-from wsss.evaluation import read_table, stage_scores, summarise, write_table
+from wsss.method.evaluation import read_table, stage_scores, summarise, write_table
 
 
 def main(argv: list[str] | None = None) -> None:

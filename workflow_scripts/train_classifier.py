@@ -7,16 +7,16 @@ from typing import Literal
 
 from model.auxsegnet import AuxSegNet
 from model.weights import WeightsReport, load_weights
-from workflow_scripts import arguments
-from workflow_scripts.command import run
-from workflow_scripts.import_closure import code_digest
-from workflow_scripts.training_job import run_training
-from wsss.checkpoint import network_arguments, save_checkpoint
+from workflow_scripts.jobs import arguments
+from workflow_scripts.jobs.command import run
+from workflow_scripts.jobs.import_closure import code_digest
+from workflow_scripts.jobs.training import run_training
 from wsss.configuration.sections import Backbone, Classifier, Images, Section
 from wsss.errors import InputError
-from wsss.files import sha256_of
-from wsss.training import Hardware
-from wsss.training_run import run_key, train, write_log
+from wsss.storage.checkpoint import network_arguments, save_checkpoint
+from wsss.storage.files import sha256_of
+from wsss.training.loop import Hardware
+from wsss.training.run import run_key, train, write_log
 
 log = logging.getLogger(__name__)
 

@@ -3,15 +3,15 @@
 from argparse import Namespace
 
 from model.auxsegnet import AuxSegNet
-from workflow_scripts import arguments
-from workflow_scripts.command import run
-from workflow_scripts.import_closure import code_digest
-from workflow_scripts.training_job import run_training
-from wsss.artifacts import ArtifactReader
-from wsss.checkpoint import load_shared_weights, network_arguments, save_checkpoint
+from workflow_scripts.jobs import arguments
+from workflow_scripts.jobs.command import run
+from workflow_scripts.jobs.import_closure import code_digest
+from workflow_scripts.jobs.training import run_training
 from wsss.configuration.sections import Backbone, Images, Network, Section, Stage
-from wsss.training import Hardware
-from wsss.training_run import run_key, train, write_log
+from wsss.storage.artifacts import ArtifactReader
+from wsss.storage.checkpoint import load_shared_weights, network_arguments, save_checkpoint
+from wsss.training.loop import Hardware
+from wsss.training.run import run_key, train, write_log
 
 MODULE = "workflow_scripts.train_stage"  # __name__ is another where it is run by its name
 

@@ -13,7 +13,7 @@ import psutil
 import torch
 from cluster import PATIENCE, wait_for
 
-from wsss.checkpoint import state_digest
+from wsss.storage.checkpoint import state_digest
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAD = (".venv/bin/snakemake", "--profile", "slurm")  # the literal command

@@ -15,7 +15,7 @@ from wsss.datasets.index import (
 )
 from wsss.datasets.labels import LabelTable, configured_file, read_label_csv, read_lines
 from wsss.errors import InputError, listed
-from wsss.images import images_in
+from wsss.storage.images import images_in
 
 log = logging.getLogger(__name__)
 

@@ -4,12 +4,14 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+from wsss.configuration.paths import expanded_path
 from wsss.configuration.sections import Dataset
-from wsss.datasets import coco, folder, voc
-from wsss.datasets.coco_masks import digest_of_annotations
+from wsss.datasets import folder, voc
+from wsss.datasets.coco import records as coco
+from wsss.datasets.coco.masks import digest_of_annotations
 from wsss.datasets.index import DatasetIndex, measured, resolve_root
 from wsss.errors import InputError, listed
-from wsss.files import expanded_path, sha256_of
+from wsss.storage.files import sha256_of
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +53,10 @@ def _index_of_format(dataset, root, processes, paint):
         case "folder":
             return folder.build(dataset, root)
         case "demo":
-            from wsss.datasets import demo  # brings its drawing packages along
+            # It brings its drawing packages along.
+            from wsss.datasets.demo.build import build as build_demo
 
-            return demo.build(dataset, root)
+            return build_demo(dataset, root)
 
 
 def with_test_images(index: DatasetIndex, dataset: Dataset) -> DatasetIndex:

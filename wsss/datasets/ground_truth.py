@@ -4,9 +4,9 @@ import json
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from wsss.datasets.coco_masks import read_manifest
+from wsss.datasets.coco.masks import read_manifest
 from wsss.datasets.index import DatasetIndex
-from wsss.files import atomic_path
+from wsss.storage.files import atomic_path
 
 FILE = "ground_truth.json"
 MADE_FROM = ("variant", "images", "sha256")  # as in the manifest; variant: the painting order

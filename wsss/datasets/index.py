@@ -11,16 +11,17 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from model.labels import IGNORE
+from wsss.compute.progress import progress
+from wsss.configuration.paths import expanded_path
 from wsss.errors import InputError, listed
-from wsss.files import atomic_path, expanded_path, write_csv
-from wsss.images import image_size, mask_size, read_image, read_mask
-from wsss.progress import progress
+from wsss.storage.files import atomic_path, write_csv
+from wsss.storage.images import image_size, mask_size, read_image, read_mask
 
 SPLITS = ("train", "val", "test")
 TEST = "test"  # the split of images that are only predicted, which have a file of their own
 MINIMUM_SIDE = 8  # the stride of the networks: a smaller image has no feature of its own
-# Bytes of UTF-8. File names have 255: `wsss.files.atomic_path` puts up to 82 around a stem and its
-# suffix, the name of the machine among them, and what is written for people ends in _overlay.jpg.
+# Bytes of UTF-8. File names have 255: `atomic_path` puts up to 82 around a stem and its suffix, the
+# name of the machine among them, and what is written for people ends in _overlay.jpg.
 LONGEST_ID = 160
 INDEX_COLUMNS = ("image_id", "split", "scored", "image", "mask", "width", "height", "labels")
 CLASS_COLUMNS = ("class_id", "name", "mask_value")

@@ -9,7 +9,7 @@ from defusedxml import ElementTree
 
 from wsss.datasets.index import SPLITS, check_id
 from wsss.errors import InputError, listed
-from wsss.pickles import read_npy_dict
+from wsss.storage.pickles import read_npy_dict
 
 
 @dataclass(frozen=True)

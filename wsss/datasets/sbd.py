@@ -16,9 +16,9 @@ from model.labels import IGNORE
 from wsss.datasets.index import check_id
 from wsss.datasets.voc import CLASSES
 from wsss.errors import InputError, reason_of
-from wsss.files import atomic_path
-from wsss.images import image_size, read_mask
-from wsss.palette import write_palette_png
+from wsss.storage.files import atomic_path
+from wsss.storage.images import image_size, read_mask
+from wsss.storage.palette import write_palette_png
 
 
 def read_segmentation(path: Path) -> np.ndarray:

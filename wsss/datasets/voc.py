@@ -4,6 +4,7 @@ import re
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from wsss.configuration.paths import expanded_path
 from wsss.configuration.sections import Dataset, Voc
 from wsss.datasets.index import (
     DatasetIndex,
@@ -20,7 +21,6 @@ from wsss.datasets.labels import (
     read_lines,
 )
 from wsss.errors import InputError, listed
-from wsss.files import expanded_path
 
 CLASSES = (
     "aeroplane",
