@@ -38,8 +38,8 @@ def main(argv: list[str] | None = None) -> None:
     ) as artifact:
         for record in progress(records, desc="segmenting", unit="image"):
             image = index.read_image(record)
-            arrays, keys = predict(viewer, image, views.scales, views.flip, views.merge)
-            artifact.write(record.image_id, arrays, keys=keys, size=list(image.shape[:2]))
+            arrays, labels = predict(viewer, image, views.scales, views.flip, views.merge)
+            artifact.write(record.image_id, arrays, keys=labels, size=list(image.shape[:2]))
 
 
 if __name__ == "__main__":

@@ -24,8 +24,8 @@ class CrfLabels:
     def __call__(self, record: ImageRecord) -> np.ndarray:
         image = self.index.read_image(record)
         prediction = self.predictions.read(record.image_id)
-        probabilities, keys = prediction.array["probabilities"], prediction.attributes["keys"]
-        return label_map_of(image, probabilities, keys, self.crf)
+        probabilities, labels = prediction.array["probabilities"], prediction.attributes["keys"]
+        return label_map_of(image, probabilities, labels, self.crf)
 
 
 def main(argv: list[str] | None = None) -> None:

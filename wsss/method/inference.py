@@ -150,7 +150,8 @@ def predict(
     Returns:
         dict with `unrefined` and (where there is an affinity) `refined`, uint8 label maps (H, W)
         of the plain view (scale 1, no flip), and `probabilities`, float16 (K, h, w), merged over
-        the configured views on the feature grid of scale 1; and the class ids of the latter.
+        the configured views on the feature grid of scale 1; and what the maps of the
+        latter are of, as in label maps: 0 is background (CAMs count their classes without it).
     """
     size = image.shape[:2]
     plain = viewer.run(image)
@@ -158,8 +159,8 @@ def predict(
     if plain.refined_segmentation is not None:
         arrays["refined"] = label_map(plain.refined_segmentation, size)
     merged = merge_views(viewer, image, plain, scales, flip, merge)
-    arrays["probabilities"], keys = sparse_probabilities(merged)
-    return arrays, keys
+    arrays["probabilities"], labels = sparse_probabilities(merged)
+    return arrays, labels
 
 
 def label_map(scores: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
@@ -196,7 +197,7 @@ def sparse_probabilities(probabilities: np.ndarray) -> tuple[np.ndarray, list[in
     background would win everything if it went there.
 
     Returns:
-        float16 (K, h, w), and K class ids in ascending order, 0 first.
+        float16 (K, h, w), and what they are of, ascending: 0 is background.
     """
     peaks = probabilities.reshape(len(probabilities), -1).max(axis=1)
     above = np.flatnonzero(peaks > STORED_PROBABILITY)

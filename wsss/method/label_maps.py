@@ -10,14 +10,14 @@ from wsss.storage.pixels import resize_maps
 
 
 def label_map_of(
-    image: np.ndarray, probabilities: np.ndarray, keys: Sequence[int], crf: Crf
+    image: np.ndarray, probabilities: np.ndarray, labels: Sequence[int], crf: Crf
 ) -> np.ndarray:
     """The class of every pixel, after the test CRF.
 
     Args:
         image: uint8 RGB (H, W, 3).
         probabilities: float (K, h, w), on any grid; up-sampled to the photograph.
-        keys: the K class ids, 0 being background.
+        labels: what the K maps are of, as in label maps: 0 is background.
         crf: section `prediction.crf`; with 0 iterations the most probable class is taken.
 
     Returns:
@@ -26,4 +26,4 @@ def label_map_of(
     probabilities = resize_maps(probabilities, image.shape[:2])
     if crf.iterations:
         probabilities = refine_segmentation(image, probabilities, crf)
-    return np.asarray(keys, dtype=np.uint8)[probabilities.argmax(axis=0)]
+    return np.asarray(labels, dtype=np.uint8)[probabilities.argmax(axis=0)]

@@ -31,8 +31,8 @@ class Segmenter:
             InputError: there is not memory enough.
         """
         try:
-            arrays, keys = predict(self.viewer, image, **self.views)
-            return label_map_of(image, arrays["probabilities"], keys, self.crf)
+            arrays, labels = predict(self.viewer, image, **self.views)
+            return label_map_of(image, arrays["probabilities"], labels, self.crf)
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
