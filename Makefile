@@ -19,7 +19,7 @@ help:
 	@echo "make kills   kill trainings at random moments, to docs/results/kills.csv (a quarter of an hour)"
 	@echo "make check   look at data, weights, device and disk before a run (CONFIG=...)"
 	@echo "make gpu-check  does it compute rightly on this GPU, how fast, and after a kill (five minutes)"
-	@echo "make cancel  cancel the Slurm jobs that a killed Snakemake left in this folder"
+	@echo "make cancel  cancel the Slurm jobs that a killed Snakemake left in this folder (or RUN=...)"
 	@echo "make test    lint and tests"
 	@echo "make test-resnet38  five stages with ResNet38 on eight photographs, three minutes for each of two"
 	@echo "                    recipes; RECIPE=paper or RECIPE=official for one of them"
@@ -67,7 +67,7 @@ kills: setup
 	PYTHONPATH=. $(BIN)/python tests/kills.py --output docs/results/kills.csv
 
 cancel:
-	@$(BIN)/python -m workflow_scripts.cancel_jobs
+	@$(BIN)/python -m workflow_scripts.cancel_jobs $(RUN)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,13 +1,13 @@
-"""Cancel the Slurm jobs that a killed Snakemake left behind in this folder, and wait for their end.
+"""Cancel the Slurm jobs that a killed Snakemake left behind in a folder, and wait for their end.
 
 Before a restart: Snakemake does not know jobs of an earlier run, and a job that is still at work
 would write the same files as its successor.
 """
 
 import argparse
-import os
 import subprocess
 import time
+from pathlib import Path
 
 from workflow_scripts.jobs.command import run
 from wsss.errors import InputError, last_line
@@ -17,13 +17,14 @@ PREFIX = "auxsegnet_"  # slurm-jobname-prefix of the profiles
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.parse_args(argv)
-    jobs = jobs_of(os.getcwd())
+    parser.add_argument("folder", nargs="?", default=".", help="of the run, if not this one")
+    folder = str(Path(parser.parse_args(argv).folder).resolve())
+    jobs = jobs_of(folder)
     if jobs:
         slurm("scancel", *jobs)
-        while set(jobs) & set(jobs_of(os.getcwd())):
+        while set(jobs) & set(jobs_of(folder)):
             time.sleep(1)
-    print(f"{len(jobs)} job(s) of this folder cancelled")
+    print(f"{len(jobs)} job(s) of {folder} cancelled")
 
 
 def jobs_of(folder: str) -> list[str]:
