@@ -107,8 +107,8 @@ def test_cancel_takes_the_jobs_of_this_folder_alone(queue, capsys):
     assert [line[0] for line in queue.read_text().splitlines()] == ["8", "9"]
     cancel_jobs.main([])
     assert capsys.readouterr().out.splitlines() == [
-        "1 job(s) of this folder cancelled",
-        "0 job(s) of this folder cancelled",
+        f"1 job(s) of {os.getcwd()} cancelled",
+        f"0 job(s) of {os.getcwd()} cancelled",
     ]
 
 
