@@ -7,6 +7,7 @@ rules/submission.smk.
 
 from pathlib import Path
 
+from snakemake.settings.types import DeploymentMethod
 from snakemake.utils import min_version
 
 min_version("9.0")
@@ -19,8 +20,11 @@ include: "rules/config_file.smk"
 configfile: "config.yaml" if Path("config.yaml").is_file() else f"{workflow.basedir}/config.yaml"
 
 
-# For `--software-deployment-method apptainer`; without it jobs use the Python of Snakemake.
-container: f"{workflow.basedir}/containers/auxsegnet.sif"
+# Without `--software-deployment-method apptainer` jobs use the Python of Snakemake, and the clone
+# may lie in a folder whose name has a blank, which Snakemake takes in no path of a container.
+if DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method:
+
+    container: f"{workflow.basedir}/containers/auxsegnet.sif"
 
 
 include: "rules/common.smk"

@@ -1,16 +1,16 @@
 """The workflow on a real Slurm: the literal command, and the two worst nights."""
 
 import re
-from datetime import datetime
 from itertools import pairwise
 
 import pytest
-from checkout import HEAD, ROOT
+from checkout import HEAD
 from cluster import GPUS, MODEL
+from repository import ROOT
+from slurm_jobs import TRAINING, rule_of, seconds, state, trainings
 
 from workflow_scripts import cancel_jobs
 
-TRAINING = "workflow_scripts.train_stage"
 GPU_RULES = {"train_classifier", "extract_cams", "train_stage", "refine_cams", "segment"}
 CPU_RULES = {
     "index_dataset",
@@ -28,14 +28,6 @@ CPU_RULES = {
 def jobs(cluster, finished):
     """All jobs of the finished run, as Slurm knows them."""
     return cluster.jobs(finished.folder)
-
-
-def rule_of(job):
-    return re.match(r"rule_(\w+?)(?:_wildcards_|$)", job["Comment"])[1]
-
-
-def seconds(job, event):
-    return datetime.fromisoformat(job[event]).timestamp()
 
 
 def test_the_literal_command_ends_well(finished, jobs):
@@ -115,18 +107,6 @@ def night(cluster, make_workspace, configuration):
     for line in restart_of_the_documentation():
         workspace.run("bash", "-c", line)
     return workspace
-
-
-def trainings(cluster, workspace):
-    """The training jobs of a workspace, first submitted first."""
-    jobs = [job for job in cluster.jobs(workspace.folder) if rule_of(job) == "train_stage"]
-    return sorted(jobs, key=lambda job: int(job["JobId"]))
-
-
-def state(cluster, workspace, number):
-    """State of a training job, once there are so many."""
-    jobs = trainings(cluster, workspace)
-    return jobs[number]["JobState"] if number < len(jobs) else None
 
 
 def restart_of_the_documentation():

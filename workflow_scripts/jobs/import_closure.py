@@ -1,8 +1,8 @@
 """Which source files a command uses: itself and all of this project that it imports.
 
-The workflow lists them as inputs of the command's rule, so that an edit of the code reruns what
-the edit can change, and nothing else. Imports inside functions count too. An interrupted training
-goes on only with the code that it began with.
+Their digest is a parameter of the command's rule, so that an edit of the code reruns what the edit
+can change, and nothing else. Imports inside functions count too. An interrupted training goes on
+only with the code that it began with.
 """
 
 import ast
