@@ -19,7 +19,9 @@ INTRODUCED = re.compile(r"\(results/([\w.-]+\.csv)\)[^\n]*:\n\n((?:\|.*\n)+)")
 
 def figures(cells):
     """The numbers of a row from left to right, without those of a standard deviation."""
-    return [float(number) for cell in cells for number in re.findall(r"-?[\d.]+", cell.split("±")[0])]
+    return [
+        float(number) for cell in cells for number in re.findall(r"-?[\d.]+", cell.split("±")[0])
+    ]
 
 
 @pytest.mark.parametrize(("file", "printed"), INTRODUCED.findall(TEXT))
