@@ -13,8 +13,6 @@ from workspace import Workspace
 from model.backbones import BACKBONES
 
 REAL_DATA = ROOT.parent / "shared" / "data"
-
-
 WORKFLOW = ROOT / "tests/workflow"
 WORKSPACES = {"fresh_workspace", "finished_workspace"}
 
