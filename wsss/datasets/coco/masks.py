@@ -27,7 +27,6 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from pycocotools import mask as rle_of
 
 from model.labels import IGNORE
 from wsss.compute.parallel import map_images
@@ -91,15 +90,17 @@ def _in_order(regions, order):
 
 def _pixels(region, height, width):
     """The pixels of a region as bool (height, width)."""
+    from pycocotools import mask as rle_of  # here, so that other data sets do without it
+
     if isinstance(region.segmentation, dict):
-        return _pixels_of_rle(region, height, width)
+        return _pixels_of_rle(region, height, width, rle_of)
     polygons = _checked_polygons(region.segmentation, height, width)
     if not polygons:
         return np.zeros((height, width), bool)
     return rle_of.decode(rle_of.merge(rle_of.frPyObjects(polygons, height, width))).astype(bool)
 
 
-def _pixels_of_rle(region, height, width):
+def _pixels_of_rle(region, height, width, rle_of):
     rle = region.segmentation
     try:
         size = rle["size"]
