@@ -5,9 +5,9 @@ rules/data.smk -> rules/classifier.smk -> rules/stages.smk -> rules/evaluation.s
 rules/submission.smk.
 """
 
+from os.path import relpath
 from pathlib import Path
 
-from snakemake.settings.types import DeploymentMethod
 from snakemake.utils import min_version
 
 min_version("9.0")
@@ -20,11 +20,12 @@ include: "rules/config_file.smk"
 configfile: "config.yaml" if Path("config.yaml").is_file() else f"{workflow.basedir}/config.yaml"
 
 
-# Without `--software-deployment-method apptainer` jobs use the Python of Snakemake, and the clone
-# may lie in a folder whose name has a blank, which Snakemake takes in no path of a container.
-if DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method:
+# For `--software-deployment-method apptainer`; without it jobs use the Python of Snakemake, and the
+# clone may lie in a folder whose name has a blank, which Snakemake takes in no path of an image.
+IMAGE = relpath(f"{workflow.basedir}/containers/auxsegnet.sif")
+if " " not in IMAGE:
 
-    container: f"{workflow.basedir}/containers/auxsegnet.sif"
+    container: IMAGE
 
 
 include: "rules/common.smk"
@@ -102,4 +103,5 @@ rule voc_submission:
 # files themselves: the clone may move, and a file that is written again unchanged is no change.
 for each in workflow.rules:
     if each.shellcmd:
-        each.set_params(code=code_digest(f"workflow_scripts.{each.name}"))
+        command_module = f"workflow_scripts.{each.name}"
+        each.set_params(module=command_module, code=code_digest(command_module))

@@ -88,7 +88,7 @@ def command(*arguments):
     The log listens to the end: a command that has been told to stop must not break its pipe.
     """
     log = "(trap '' INT TERM USR1; exec tee {log:q})"
-    return f"python -m workflow_scripts.{{rule}} {' '.join(arguments)} 2>&1 | {log}"
+    return f"python -m {{params.module}} {' '.join(arguments)} 2>&1 | {log}"
 
 
 def view_settings(section, precision, without=()):
