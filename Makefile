@@ -9,8 +9,8 @@ PIP_ARGS ?=
 CONFIG ?=
 BIN := .venv/bin
 
-.PHONY: help setup demo demo-seeds check gpu-check cancel kills memory test test-resnet38 test-slurm test-slurm-full \
-	lint format clean
+.PHONY: help setup demo demo-seeds check gpu-check cancel kills memory test test-fast test-resnet38 test-slurm \
+	test-slurm-full lint format clean
 
 help:
 	@echo "make setup   create .venv from requirements.lock and fetch the weights"
@@ -19,8 +19,9 @@ help:
 	@echo "make kills   kill trainings at random moments, to docs/results/kills.csv (a quarter of an hour)"
 	@echo "make check   look at data, weights, device and disk before a run (CONFIG=...)"
 	@echo "make gpu-check  does it compute rightly on this GPU, how fast, and after a kill (five minutes)"
-	@echo "make cancel  cancel the Slurm jobs that a killed Snakemake left in this folder"
+	@echo "make cancel  cancel the Slurm jobs that a killed Snakemake left in this folder (or RUN=...)"
 	@echo "make test    lint and tests"
+	@echo "make test-fast  tests without Snakemake and training (two minutes)"
 	@echo "make test-resnet38  five stages with ResNet38 on eight photographs, three minutes for each of two"
 	@echo "                    recipes; RECIPE=paper or RECIPE=official for one of them"
 	@echo "make test-slurm  tests on a Slurm of their own, a quarter of an hour (-full: more); root"
@@ -64,10 +65,10 @@ gpu-check:
 
 # Evidence, a quarter of an hour: jobs that are killed end with the weights of whole ones.
 kills: setup
-	PYTHONPATH=. $(BIN)/python tests/kills.py --output docs/results/kills.csv
+	PYTHONPATH=. $(BIN)/python tests/support/kills.py --output docs/results/kills.csv
 
 cancel:
-	@$(BIN)/python -m workflow_scripts.cancel_jobs
+	@$(BIN)/python -m workflow_scripts.cancel_jobs $(RUN)
 
 lint: setup
 	$(BIN)/ruff check .
@@ -84,9 +85,12 @@ format: setup
 test: lint
 	$(BIN)/python -m pytest
 
+test-fast: setup
+	$(BIN)/python -m pytest -m "not slow and not run"
+
 # Not part of `make test`: some minutes a recipe, 4 GB of memory and 4 GB of disk.
 test-resnet38: setup
-	$(BIN)/python -m pytest -m slow tests/test_resnet38.py -k "$(RECIPE)"
+	$(BIN)/python -m pytest -m slow tests/workflow/test_resnet38.py -k "$(RECIPE)"
 
 test-slurm: setup
 	@tests/slurm/install
@@ -98,7 +102,7 @@ test-slurm-full: setup
 
 # Not part of `make test`: peak memory of the long jobs at 200 and 2,000 images, some minutes.
 memory: setup
-	$(BIN)/python -m pytest -m slow tests/test_memory.py
+	$(BIN)/python -m pytest -m slow tests/workflow/test_memory.py
 
 clean:
 	rm -rf results/demo results/logs/demo results/benchmarks/demo

@@ -5,6 +5,9 @@ rules/data.smk -> rules/classifier.smk -> rules/stages.smk -> rules/evaluation.s
 rules/submission.smk.
 """
 
+from os.path import relpath
+from pathlib import Path
+
 from snakemake.utils import min_version
 
 min_version("9.0")
@@ -14,11 +17,15 @@ min_version("9.0")
 include: "rules/config_file.smk"
 
 
-configfile: "config.yaml"
+configfile: "config.yaml" if Path("config.yaml").is_file() else f"{workflow.basedir}/config.yaml"
 
 
-# For `--software-deployment-method apptainer`; without it jobs use the Python of Snakemake.
-container: "containers/auxsegnet.sif"
+# For `--software-deployment-method apptainer`; without it jobs use the Python of Snakemake, and the
+# clone may lie in a folder whose name has a blank, which Snakemake takes in no path of an image.
+IMAGE = relpath(f"{workflow.basedir}/containers/auxsegnet.sif")
+if " " not in IMAGE:
+
+    container: IMAGE
 
 
 include: "rules/common.smk"
@@ -90,3 +97,11 @@ rule stage4:
 rule voc_submission:
     input:
         voc_submissions,
+
+
+# What a command makes follows from its code, too. A digest of all that it imports, and not the
+# files themselves: the clone may move, and a file that is written again unchanged is no change.
+for each in workflow.rules:
+    if each.shellcmd:
+        command_module = f"workflow_scripts.{each.name}"
+        each.set_params(module=command_module, code=code_digest(command_module))

@@ -17,7 +17,8 @@ from gpu_check import arithmetic, inference, parity, resuming, sharing, speed
 from gpu_check.answers import Answer, table, write_answers
 from gpu_check.material import Material
 from gpu_check.size import FULL, MINIATURE
-from wsss.devices import choose_device, make_repeatable
+from wsss.compute.devices import choose_device, make_repeatable
+from wsss.errors import reason_of
 
 QUESTIONS = (arithmetic, parity, speed, inference, resuming, sharing)
 
@@ -62,8 +63,8 @@ def _answers_of(module: ModuleType, material: Material) -> Iterator[Answer]:
     try:
         yield from module.answers(material)
     except Exception as error:
-        reason = (str(error).splitlines() or [""])[0][:200]
-        yield Answer(f"{_name(module)}: broke off", f"{type(error).__name__}: {reason}", ok=False)
+        what = f"{type(error).__name__}: {reason_of(error)}"
+        yield Answer(f"{_name(module)}: broke off", what, ok=False)
 
 
 def _name(module: ModuleType) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from wsss.files import atomic_path
+from wsss.storage.files import atomic_path
 
 MARKS = {True: "ok", False: "NO", None: "--"}
 

@@ -1,4 +1,4 @@
-"""Which card and PyTorch, and whether they compute as `wsss.devices` believes."""
+"""Which card and PyTorch, and whether they compute as `wsss.compute.devices` believes."""
 
 import platform
 import subprocess
@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from gpu_check.answers import Answer
 from gpu_check.material import Material
-from wsss.devices import PRECISIONS, autocast
+from wsss.compute.devices import PRECISIONS, autocast
 
 # Largest error of a product of random numbers over the largest value, against float64: float32
 # has 24 bits of mantissa, TF32 and float16 have 11, bfloat16 has 8.

@@ -9,7 +9,7 @@ import torch
 from gpu_check.answers import Answer
 from gpu_check.material import Material, photographs
 from gpu_check.speed import synchronise
-from wsss.inference import Viewer, initial_cams, predict
+from wsss.method.inference import Viewer, initial_cams, predict
 
 # PSA's eight views for CAMs; the five scales of the paper's test.
 CAM_VIEWS = {"scales": [1.0, 0.5, 1.5, 2.0], "flip": True}
@@ -18,7 +18,7 @@ PREDICTION = {"scales": [0.5, 0.75, 1.0, 1.25, 1.5], "flip": False, "merge": "ma
 
 def answers(material: Material) -> Iterator[Answer]:
     """Seconds and memory of a photograph, the second time it is seen."""
-    network = material.network(material.settings["backbone"]["name"])
+    network = material.network()
     viewer = Viewer(network.to(material.device).eval(), material.device)
     for image in photographs(material):
         height, width = image.shape[:2]
@@ -27,7 +27,7 @@ def answers(material: Material) -> Iterator[Answer]:
         yield _measured(
             material,
             f"prediction {where}, 5 scales",
-            lambda i=image: predict(viewer, i, PREDICTION),
+            lambda i=image: predict(viewer, i, **PREDICTION),
         )
 
 

@@ -12,12 +12,15 @@ import torch
 from gpu_check.size import Size
 from model.auxsegnet import AuxSegNet
 from model.backbones import freeze
-from wsss.artifacts import ArtifactWriter
-from wsss.checkpoint import network_arguments, save_checkpoint
-from wsss.configuration.resolve import plain, resolve
+from model.labels import IGNORE
+from workflow_scripts.jobs.arguments import given
+from workflow_scripts.train_stage import StageTraining
+from wsss.configuration.resolve import resolve
 from wsss.datasets.index import DatasetIndex, ImageRecord, measured, write_dataset
-from wsss.files import make_folder
-from wsss.images import images_in, read_image
+from wsss.storage.artifacts import ArtifactWriter
+from wsss.storage.checkpoint import network_arguments, save_checkpoint
+from wsss.storage.files import make_folder
+from wsss.storage.images import images_in, read_image
 
 CLASSES = ("dark", "light")
 
@@ -39,13 +42,13 @@ class Material:
     carried: Path | None = None
 
     @cached_property
-    def settings(self) -> dict:
+    def settings(self) -> StageTraining:
         """What a stage is trained with: by the recipe, but for sizes."""
         data = {"name": "gpu_check", "format": "folder", "root": str(self.folder)}
         sizes = {"crop": self.size.crop, "batch_size": self.size.batch, "epochs": self.size.epochs}
         user = {"dataset": data, "recipe": self.size.recipe, "stages": 1, "stage": sizes}
-        config = plain(resolve(user))
-        return {name: config[name] for name in ("backbone", "network", "stage", "images")}
+        config = resolve(user)
+        return StageTraining(**{name: getattr(config, name) for name in StageTraining.model_fields})
 
     @cached_property
     def index(self) -> DatasetIndex:
@@ -89,22 +92,23 @@ class Material:
                 labels = labels_by_brightness(self.index.read_image(record))
                 artifact.write(record.image_id, labels)
         arguments = network_arguments(
-            len(CLASSES), self.settings["backbone"], self.settings["network"]
+            len(CLASSES), self.settings.backbone, **given(self.settings.network)
         )
-        network = self.network(self.settings["backbone"]["name"])
-        save_checkpoint(self.model, network, arguments, self.identity(seed=0), self.settings)
+        save_checkpoint(
+            self.model, self.network(), arguments, self.identity(seed=0), given(self.settings)
+        )
 
-    def network(self, backbone: str, recipe: str | None = None) -> AuxSegNet:
+    def network(self, backbone: str | None = None, design: str | None = None) -> AuxSegNet:
         """A network with random weights, always the same; as a stage begins to train it."""
         torch.manual_seed(0)
         network = AuxSegNet(
             len(CLASSES),
-            backbone,
-            recipe or self.settings["network"]["recipe"],
+            backbone or self.settings.backbone.name,
+            design or self.settings.network.design,
             attention_start="similarity",
         )
-        if backbone == self.settings["backbone"]["name"]:
-            freeze(network.backbone, self.settings["stage"]["frozen"])
+        if backbone in (None, self.settings.backbone.name):
+            freeze(network.backbone, self.settings.stage.frozen)
         return network
 
     def batch(self, images: int, crop: int) -> dict[str, torch.Tensor]:
@@ -154,7 +158,7 @@ def labels_by_brightness(image: np.ndarray) -> dict[str, np.ndarray]:
     grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (0, 0), 3).astype(int)
     away = grey - int(np.median(grey))
     segmentation = np.zeros(grey.shape, np.uint8)
-    segmentation[np.abs(away) > 25] = 255
+    segmentation[np.abs(away) > 25] = IGNORE
     segmentation[away < -40] = 1
     segmentation[away > 40] = 2
     saliency = np.where(segmentation == 0, 0, 255).astype(np.uint8)

@@ -8,10 +8,10 @@ from gpu_check.answers import Answer
 from gpu_check.material import Material
 from model.auxsegnet import AuxSegNet
 from model.backbones import BACKBONES
+from model.designs import DESIGNS
 from model.losses import stage_losses, weighted_sum
-from model.recipes import RECIPES
-from wsss.cam import normalise, refine
-from wsss.devices import autocast
+from wsss.compute.devices import autocast
+from wsss.method.cam import normalise, refine
 
 # Largest difference over the largest value. Both sides compute in float32 and add in other orders,
 # through forty layers; a layer that is wrong differs by far more than a thousandth.
@@ -23,15 +23,15 @@ OUTPUTS = (*MAPS, "refined_segmentation", "affinity")
 def answers(material: Material) -> Iterator[Answer]:
     """Each backbone with the network of the paper and the released one."""
     for backbone in BACKBONES:
-        for recipe in RECIPES:
-            yield from _of_network(material, material.network(backbone, recipe), backbone, recipe)
+        for design in DESIGNS:
+            yield from _of_network(material, material.network(backbone, design), backbone, design)
 
 
 def _of_network(
-    material: Material, network: AuxSegNet, backbone: str, recipe: str
+    material: Material, network: AuxSegNet, backbone: str, design: str
 ) -> Iterator[Answer]:
-    name = f"{backbone}, {recipe}"
-    weights = material.settings["stage"]["loss_weights"]
+    name = f"{backbone}, {design}"
+    weights = dict(material.settings.stage.loss_weights)
     batch = material.batch(material.size.parity_batch, material.size.parity_crop)
     on_cpu = _step(network, batch, torch.device("cpu"), weights)
     here = _step(network, batch, material.device, weights)
@@ -64,7 +64,7 @@ def _step(network: AuxSegNet, batch: dict, device: torch.device, weights: dict) 
             batch["labels"],
             batch["segmentation"],
             batch["saliency"],
-            network.recipe.refine_probabilities,
+            network.design.refine_probabilities,
         )
     weighted_sum(losses, weights).backward()
     gradients = {

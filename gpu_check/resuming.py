@@ -1,7 +1,6 @@
 """A real training job: twice the same, and once killed with SIGKILL and continued."""
 
 import csv
-import json
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import torch
 
 from gpu_check.answers import Answer
 from gpu_check.material import Material
-from wsss.checkpoint import read_checkpoint
+from wsss.storage.checkpoint import read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 # Relative distance of the weights of two runs, of what training changed in them. Some GPU kernels
@@ -38,7 +37,7 @@ def _job(material: Material, name: str) -> subprocess.Popen:
     output = material.folder / name
     arguments = {
         "data": material.folder,
-        "settings": json.dumps(material.settings),
+        "settings": material.settings.model_dump_json(),
         "variant": "gpu_check",
         "seed": 0,
         "stage": 0,

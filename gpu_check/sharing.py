@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 JOB = """
 import logging, os, sys
 logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-from wsss.gpus import claim_gpus
+from wsss.compute.gpus import claim_gpus
 claim_gpus(1)
 import torch
 print("has", os.environ["CUDA_VISIBLE_DEVICES"], torch.cuda.is_available(), flush=True)

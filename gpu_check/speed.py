@@ -9,9 +9,9 @@ import torch
 
 from gpu_check.answers import Answer
 from gpu_check.material import Material
-from wsss.artifacts import ArtifactReader
-from wsss.batches import BatchPlan, TrainingImages, batch_loader, batches_of
-from wsss.training import Hardware, Trainer, stage_loss
+from wsss.storage.artifacts import ArtifactReader
+from wsss.training.batches import BatchPlan, TrainingImages, batch_loader, batches_of
+from wsss.training.loop import Hardware, Trainer
 
 OUT_OF_MEMORY = (torch.cuda.OutOfMemoryError, MemoryError)
 
@@ -57,11 +57,9 @@ def _batches(material: Material, precision: str) -> Answer:
 
 def trainer(material: Material, precision: str, channels_last: bool = False) -> Trainer:
     """The product's own training loop; nothing is saved."""
-    settings = material.settings["stage"] | {"precision": precision}
-    network = material.network(material.settings["backbone"]["name"])
-    return Trainer(
-        network.train(), stage_loss, settings, Hardware(material.device, channels_last), states=None
-    )
+    settings = material.settings.stage.model_copy(update={"precision": precision})
+    hardware = Hardware(material.device, channels_last)
+    return Trainer(material.network().train(), settings, hardware, states=None)
 
 
 def _measured(
@@ -72,10 +70,10 @@ def _measured(
     batch = material.batch(images, material.size.crop)
     on_gpu = material.device.type == "cuda"
     for _ in range(material.size.warm_up):
-        runs.optimise(runs.network, batch)
+        runs.step(batch)
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(material.device)
-    seconds = _seconds_of(material, lambda: runs.optimise(runs.network, batch))
+    seconds = _seconds_of(material, lambda: runs.step(batch))
     peak = torch.cuda.max_memory_allocated(material.device) / 2**30 if on_gpu else None
     return {"images_per_second": images * material.size.steps / seconds, "peak_gb": peak}
 
@@ -105,16 +103,14 @@ def _loader(material: Material, precision: str) -> Answer:
     runs = trainer(material, precision)
     batch = material.batch(material.size.batch, material.size.crop)
     for _ in range(material.size.warm_up):
-        runs.optimise(runs.network, batch)
-    alone = _seconds_of(material, lambda: runs.optimise(runs.network, batch))
+        runs.step(batch)
+    alone = _seconds_of(material, lambda: runs.step(batch))
     shares = {}
     for workers in material.size.workers:
         with closing(_batches_of_photographs(material, workers)) as batches:
             for _ in range(material.size.warm_up):
-                runs.optimise(runs.network, next(batches))
-            whole = _seconds_of(
-                material, lambda read=batches: runs.optimise(runs.network, next(read))
-            )
+                runs.step(next(batches))
+            whole = _seconds_of(material, lambda read=batches: runs.step(next(read)))
         shares[str(workers)] = max(0.0, 1 - alone / whole)
     said = ", ".join(f"{number} workers {share:.0%}" for number, share in shares.items())
     return Answer(f"share of a step that waits for the loader, {precision}", said, None, shares)
@@ -122,8 +118,7 @@ def _loader(material: Material, precision: str) -> Answer:
 
 def _batches_of_photographs(material: Material, workers: int):
     """Endless enough: as many epochs as the steps need."""
-    settings = material.settings["stage"]
-    backbone = material.network(material.settings["backbone"]["name"]).backbone
+    settings, backbone = material.settings.stage, material.network().backbone
     labels = ArtifactReader(material.pseudo_labels, "pseudo_labels")
     images = TrainingImages(material.index, backbone.mean, backbone.std, settings, None, labels)
     steps = material.size.warm_up + material.size.steps
@@ -139,12 +134,12 @@ def _synchronisations(material: Material, precision: str) -> Answer:
         return Answer(question, "only a GPU has them")
     runs = trainer(material, precision)
     batch = material.batch(material.size.batch, material.size.crop)
-    runs.optimise(runs.network, batch)
+    runs.step(batch)
     torch.cuda.set_sync_debug_mode("warn")
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            runs.optimise(runs.network, batch)
+            runs.step(batch)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     places = [f"{w.filename}:{w.lineno}" for w in caught if "synchroni" in str(w.message)]

@@ -1,29 +1,27 @@
 """AuxSegNet: classification, saliency and segmentation with a learned cross-task affinity.
 
 Xu et al., "Leveraging Auxiliary Tasks with Affinity Learning for Weakly Supervised Semantic
-Segmentation", ICCV 2021. Attribute names follow the released code (xulianuwa/AuxSegNet), so that
-its checkpoints load.
+Segmentation", ICCV 2021. The names of its layers in the released code are in `model.weights`.
+
+Shapes: B images, C object classes, feature maps of h x w, N = h * w tokens, D channels.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from model.affinity import (
-    Attention,
+    AffinitySource,
     BlockAffinity,
     CrossTaskAttention,
-    affinity_rows,
+    NonLocal,
     apply_affinity,
-    attend,
-    tokens,
-    untokens,
 )
 from model.backbones import create_backbone
+from model.designs import DESIGNS, NetworkDesign
 from model.precision import at_least_float32
-from model.recipes import network_recipe
 
 # Paper, table 3. `cls` alone is the network of the classification pre-training.
 BRANCHES = {
@@ -43,13 +41,15 @@ AFFINITIES = {
 
 ATTENTION_STARTS = ("random", "similarity")
 
+AffinityForm = Literal["full", "blocks"] | None
+
 
 class AuxSegNetOutput(NamedTuple):
     """What the network says of a batch; None for what is switched off.
 
     class_logits (B, C) and cams (B, C, h, w) are raw. saliency (B, 1, h, w) and segmentation
-    (B, C + 1, h, w) are logits. The refined maps are logits in recipe `official` and
-    probabilities in recipe `paper`. affinity is (B, N, N) or a `BlockAffinity`.
+    (B, C + 1, h, w) are logits. The refined maps are logits in design `official` and
+    probabilities in design `paper`. affinity is (B, N, N) or a `BlockAffinity`.
     """
 
     class_logits: torch.Tensor | None
@@ -61,19 +61,69 @@ class AuxSegNetOutput(NamedTuple):
     affinity: torch.Tensor | BlockAffinity | None
 
 
+class DenseBranch(nn.Module):
+    """A branch that predicts a map, for segmentation or saliency (paper, figures 2 and 3).
+
+    Args:
+        inputs: channels of the backbone.
+        channels: D.
+        outputs: channels of the map.
+        design: of the network.
+        affinity: whether the branch learns one, by which its features are enhanced.
+    """
+
+    def __init__(
+        self, inputs: int, channels: int, outputs: int, design: NetworkDesign, affinity: bool
+    ):
+        super().__init__()
+        self.conv1 = _conv3x3(inputs, channels, rate=6)
+        self.conv2 = _conv3x3(channels, channels, rate=12)
+        self.conv3 = _conv3x3(channels, channels, rate=18) if design.third_conv else None
+        self.classifier = nn.Conv2d(channels, outputs, 1, bias=False)
+        self.attention = NonLocal(channels, design.output_projection) if affinity else None
+
+    def initialise(self, attention_start: str) -> None:
+        """Xavier for the convolutions, as in the released code."""
+        for layer in (self.conv1, self.conv2, self.conv3, self.classifier):
+            if layer is not None:
+                nn.init.xavier_uniform_(layer.weight)
+        if self.attention is not None and attention_start == "similarity":
+            self.attention.start_from_similarity()
+
+    def forward(
+        self, features: torch.Tensor, whole: bool
+    ) -> tuple[torch.Tensor, AffinitySource | None]:
+        """Features of the backbone -> logits (B, outputs, h, w), and the source of the affinity.
+
+        `whole` and the source: see `NonLocal.forward`; None without an affinity.
+        """
+        x = F.relu(self.conv1(features))  # (B, D, h, w)
+        x = F.relu(self.conv2(x))  # F_in
+        source = None
+        if self.attention is not None:
+            x, source = self.attention(x, whole)  # F_out, equations 2-3
+        if self.conv3 is not None:
+            x = F.relu(self.conv3(x))
+        return self.classifier(x), source
+
+
+def _conv3x3(inputs: int, outputs: int, rate: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 3, padding=rate, dilation=rate)
+
+
 class AuxSegNet(nn.Module):
     """The network of figure 2 of the paper.
 
     Args:
         num_classes: C, object classes without background.
         backbone: a name of `model.backbones.BACKBONES`.
-        recipe: `paper`, `official` or a `NetworkRecipe`.
+        design: `paper` or `official`, see `model.designs`.
         output_stride: of the backbone.
         branches: a key of `BRANCHES`.
         affinity: a key of `AFFINITIES`.
-        decoder_channels: D, channels of the dense decoders.
+        decoder_channels: D, channels of the dense branches.
         attention_start: initial weights of the affinities: "random" as released, or "similarity"
-            (see `Attention.start_from_similarity`), which short training needs.
+            (see `NonLocal.start_from_similarity`), which short training needs.
 
     Raises:
         ValueError: an unknown name, or an affinity that needs a branch that is off.
@@ -81,58 +131,48 @@ class AuxSegNet(nn.Module):
 
     def __init__(
         self,
-        num_classes,
-        backbone="resnet38",
-        recipe="paper",
+        num_classes: int,
+        backbone: str = "resnet38",
+        design: str = "paper",
         *,
-        output_stride=8,
-        branches="all",
-        affinity="cross_task",
-        decoder_channels=128,
-        attention_start="random",
+        output_stride: int = 8,
+        branches: str = "all",
+        affinity: str = "cross_task",
+        decoder_channels: int = 128,
+        attention_start: str = "random",
     ):
         super().__init__()
-        self.recipe = network_recipe(recipe)
-        self.branches, self.affinity = _check_switches(num_classes, branches, affinity)
-        self.refined = AFFINITIES[affinity]
-        self.num_classes = num_classes
+        _check_names(design, branches, affinity, attention_start)
+        _check_switches(num_classes, branches, affinity)
+        self.design = DESIGNS[design]
+        self.branches, self.refined = BRANCHES[branches], AFFINITIES[affinity]
         self.backbone = create_backbone(backbone, output_stride=output_stride)
+        inputs, cross_task = self.backbone.channels, affinity.startswith("cross_task")
+
+        def dense_branch(outputs: int, affinity: bool) -> DenseBranch:
+            return DenseBranch(inputs, decoder_channels, outputs, self.design, affinity)
+
+        self.fc8 = self.seg = self.sal = self.cross_attention = None
         if "cls" in self.branches:
-            self.dropout = nn.Dropout2d(self.recipe.classifier_dropout)
-            self.fc8 = nn.Conv2d(self.backbone.channels, num_classes, 1, bias=False)
+            self.dropout = nn.Dropout2d(self.design.classifier_dropout)
+            self.fc8 = nn.Conv2d(inputs, num_classes, 1, bias=False)
         if "seg" in self.branches:
-            self._add_decoder("seg", decoder_channels, num_classes + 1, affinity != "none")
+            self.seg = dense_branch(num_classes + 1, affinity != "none")
         if "sal" in self.branches:
-            self._add_decoder("sal", decoder_channels, 1, affinity.startswith("cross_task"))
-        if affinity.startswith("cross_task"):
-            self.cross_att = CrossTaskAttention()
+            self.sal = dense_branch(1, cross_task)
+        if cross_task:
+            self.cross_attention = CrossTaskAttention()
         self._initialise(attention_start)
 
-    def _add_decoder(self, task, channels, outputs, attention):
-        inputs = self.backbone.channels
-        for i, rate in enumerate(self.recipe.decoder_rates, start=1):
-            conv = nn.Conv2d(inputs, channels, 3, padding=rate, dilation=rate)
-            setattr(self, f"{task}_conv{i}", conv)
-            inputs = channels
-        setattr(self, f"{task}_conv4", nn.Conv2d(channels, outputs, 1, bias=False))
-        if attention:
-            setattr(self, f"{task}_att", Attention(channels))
-            setattr(self, f"{task}_g", nn.Conv2d(channels, channels, 1))
-            if self.recipe.output_projection:
-                setattr(self, f"{task}_W", nn.Conv2d(channels, channels, 1))
+    def _initialise(self, attention_start: str) -> None:
+        """After all layers are made: what a seed gives hangs on the order of the draws."""
+        if self.fc8 is not None:
+            nn.init.xavier_uniform_(self.fc8.weight)
+        for branch in (self.seg, self.sal):
+            if branch is not None:
+                branch.initialise(attention_start)
 
-    def _initialise(self, attention_start):
-        """Xavier for the classifier and the decoders, as in the released code."""
-        if attention_start not in ATTENTION_STARTS:
-            known = ", ".join(ATTENTION_STARTS)
-            raise ValueError(f"unknown attention_start {attention_start!r}; known: {known}")
-        for name, module in self.named_children():
-            if name == "fc8" or "_conv" in name:
-                nn.init.xavier_uniform_(module.weight)
-            elif isinstance(module, Attention) and attention_start == "similarity":
-                module.start_from_similarity()
-
-    def forward(self, images, affinity="full"):
+    def forward(self, images: torch.Tensor, affinity: AffinityForm = "full") -> AuxSegNetOutput:
         """Normalised images (B, 3, H, W) -> `AuxSegNetOutput`.
 
         `affinity` says how the affinity is made and returned: "full" as one (B, N, N) tensor,
@@ -143,8 +183,8 @@ class AuxSegNet(nn.Module):
             raise ValueError(f"affinity must be 'full', 'blocks' or None, not {affinity!r}")
         features = self.backbone(images)
         class_logits, cams = self._classify(features)
-        segmentation, seg_source = self._decode("seg", features, affinity)
-        saliency, sal_source = self._decode("sal", features, affinity)
+        segmentation, seg_source = _predict(self.seg, features, affinity)
+        saliency, sal_source = _predict(self.sal, features, affinity)
         matrix = self._affinity({"seg": seg_source, "sal": sal_source}, affinity)
         refined_sal = self._refine("sal", saliency, matrix, torch.sigmoid)
         refined_seg = self._refine("seg", segmentation, matrix, _softmax_classes)
@@ -153,60 +193,24 @@ class AuxSegNet(nn.Module):
         )
 
     def _classify(self, features):
-        if "cls" not in self.branches:
+        if self.fc8 is None:
             return None, None
         pooled = self.dropout(features).mean(dim=(2, 3), keepdim=True)
         # The CAM sees neither dropout nor ReLU; W_c F, paper section 3.1.
         return self.fc8(pooled).flatten(1), F.conv2d(features, self.fc8.weight)
 
-    def _decode(self, task, features, affinity):
-        """Logits of a dense branch, and the source of its affinity where it has one."""
-        if task not in self.branches:
-            return None, None
-        last = len(self.recipe.decoder_rates)
-        before = self.recipe.convs_before_attention
-        features = self._convs(task, features, 1, before)
-        source = None
-        if hasattr(self, f"{task}_att"):
-            attended, source = self._attend(task, features, affinity)
-            features = features + attended
-        features = self._convs(task, features, before + 1, last)
-        return getattr(self, f"{task}_conv4")(features), source
-
-    def _convs(self, task, features, first, last):
-        for i in range(first, last + 1):
-            features = F.relu(getattr(self, f"{task}_conv{i}")(features))
-        return features
-
-    def _attend(self, task, features, affinity):
-        """Attended features, and what the cross-task affinity is made of.
-
-        That is the task's affinity itself, or its (queries, keys) where it is never held whole.
-        """
-        queries, keys = getattr(self, f"{task}_att")(features)
-        values = at_least_float32(tokens(getattr(self, f"{task}_g")(features)))
-        with torch.autocast(features.device.type, enabled=False):
-            if affinity == "full":
-                source = affinity_rows(queries, keys)
-                attended = source @ values
-            else:
-                source = (queries, keys)
-                attended = attend(queries, keys, values)
-        attended = untokens(attended, features).to(features.dtype)
-        if self.recipe.output_projection:
-            attended = getattr(self, f"{task}_W")(attended)
-        return attended, source
-
-    def _affinity(self, sources, mode):
-        if mode is None or not self.refined:
+    def _affinity(self, sources, form):
+        """A_CT of both tasks (paper, equations 4-5), or A_seg where there is no cross-task one."""
+        if form is None or not self.refined:
             return None
-        cross = getattr(self, "cross_att", None)
-        order = self.recipe.stack_order if cross is not None else ("seg",)
+        order = self.design.stack_order if self.cross_attention is not None else ("seg",)
         ordered = [sources[task] for task in order]
-        if mode == "blocks":
-            return BlockAffinity(ordered, cross)
+        if form == "blocks":
+            return BlockAffinity(ordered, self.cross_attention)
+        if self.cross_attention is None:
+            return ordered[0]
         with torch.autocast(ordered[0].device.type, enabled=False):
-            return ordered[0] if cross is None else cross.merge(*ordered)
+            return self.cross_attention.merge(*ordered)
 
     def _refine(self, task, logits, matrix, probabilities):
         """Refine a prediction by the affinity (paper, equations 6-7), in float32 at least."""
@@ -214,28 +218,39 @@ class AuxSegNet(nn.Module):
             return None
         with torch.autocast(logits.device.type, enabled=False):
             logits = at_least_float32(logits)
-            if not self.recipe.refine_probabilities:
+            if not self.design.refine_probabilities:
                 return apply_affinity(matrix, logits)
-            probability = probabilities(logits)
+            probability = probabilities(logits)  # (B, K, h, w)
             ones = torch.ones_like(probability[:, :1])
             summed = apply_affinity(matrix, torch.cat([probability, ones], dim=1))
-            return summed[:, :-1] / summed[:, -1:]
+            return summed[:, :-1] / summed[:, -1:]  # (A P) / (A 1)
+
+
+def _predict(branch, features, form):
+    """What a dense branch makes of the features; nothing where it is switched off."""
+    return (None, None) if branch is None else branch(features, whole=form == "full")
 
 
 def _softmax_classes(logits):
     return logits.softmax(dim=1)
 
 
+def _check_names(design, branches, affinity, attention_start):
+    for what, name, known in (
+        ("design", design, DESIGNS),
+        ("branches", branches, BRANCHES),
+        ("affinity", affinity, AFFINITIES),
+        ("attention_start", attention_start, ATTENTION_STARTS),
+    ):
+        if name not in known:
+            raise ValueError(f"unknown {what} {name!r}; known: {', '.join(known)}")
+
+
 def _check_switches(num_classes, branches, affinity):
     if num_classes < 1:
         raise ValueError(f"num_classes must be at least 1, not {num_classes}")
-    if branches not in BRANCHES:
-        raise ValueError(f"unknown branches {branches!r}; known: {', '.join(BRANCHES)}")
-    if affinity not in AFFINITIES:
-        raise ValueError(f"unknown affinity {affinity!r}; known: {', '.join(AFFINITIES)}")
     enabled = BRANCHES[branches]
     if affinity != "none" and "seg" not in enabled:
         raise ValueError(f"affinity {affinity!r} needs the segmentation branch")
     if affinity.startswith("cross_task") and "sal" not in enabled:
         raise ValueError(f"affinity {affinity!r} needs the saliency branch")
-    return enabled, affinity

@@ -9,6 +9,7 @@ import math
 import os
 import struct
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -18,13 +19,13 @@ MAX_DIMENSIONS = 32
 DTYPES = {0: "<f4", 1: "<f8", 2: "<f2", 3: "u1", 4: "<i4", 5: "i1", 6: "<i8"}
 
 
-def is_mxnet_params(path):
+def is_mxnet_params(path: str | Path) -> bool:
     """Whether a file begins like a `.params` file."""
     with open(path, "rb") as file:
         return file.read(8) == struct.pack("<Q", LIST_MAGIC)
 
 
-def read_mxnet_params(path):
+def read_mxnet_params(path: str | Path) -> dict[str, np.ndarray]:
     """Read a `.params` file as a dict of name (with its `arg:` or `aux:`) -> writable array.
 
     Raises `ValueError` with one line naming the file if it is truncated, damaged, holds sparse
@@ -50,14 +51,14 @@ def read_mxnet_params(path):
 class _Reader:
     """A file that knows what is left of it."""
 
-    def __init__(self, file, path):
+    def __init__(self, file: BinaryIO, path: Path):
         self.file, self.path = file, path
         self.left = os.fstat(file.fileno()).st_size
 
-    def error(self, problem):
+    def error(self, problem: str) -> ValueError:
         return ValueError(f"{self.path}: {problem}; fetch the file again")
 
-    def take(self, size, what):
+    def take(self, size: int, what: str) -> bytes:
         if size > self.left:
             raise self.error(f"truncated in {what} ({size} bytes needed, {self.left} left)")
         data = self.file.read(size)
@@ -66,10 +67,10 @@ class _Reader:
         self.left -= size
         return data
 
-    def unpack(self, layout, what):
+    def unpack(self, layout: str, what: str) -> tuple:
         return struct.unpack(layout, self.take(struct.calcsize(layout), what))
 
-    def count(self, what, bytes_each):
+    def count(self, what: str, bytes_each: int) -> int:
         """A u64 that counts things of at least `bytes_each` bytes."""
         (count,) = self.unpack("<Q", what)
         if count > self.left // bytes_each:

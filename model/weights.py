@@ -3,25 +3,50 @@
 Known are state dicts of PSA (`res38_cls.pth`), SEAM (`resnet38_SEAM.pth`), AuxSegNet as released,
 the ImageNet weights of ResNet38 (MXNet `.params`) and of EfficientNet-Lite0 (names of
 `efficientnet-lite-pytorch`), and the checkpoints of this workflow. The published ones have the
-backbone's parameters at the top level; here they are under `backbone.`.
+backbone's parameters at the top level; in a checkpoint they are under `backbone.`, and the rest
+has the names of the released code.
 """
 
 import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
+from model.auxsegnet import AuxSegNet
 from model.backbones.resnet38 import ResNet38
+from model.designs import DESIGNS
+from model.listing import listed
 from model.mxnet_params import is_mxnet_params, read_mxnet_params
-from model.recipes import RECIPES
+
+State = dict[str, torch.Tensor]
 
 WRAPPERS = ("state_dict", "model")
 COUNTER = "num_batches_tracked"
 # Layers whose first dimension is the number of classes (the latter with background).
 CLASS_LAYERS = ("fc8.weight", "seg_conv4.weight")
 SEAM_ONLY = ("f8_3.weight", "f8_4.weight", "f9.weight")
+
+# Layers of a dense branch here -> in the released code (network/AuxSegNet.py).
+BRANCH_LAYERS = {
+    "conv1": "conv1",
+    "conv2": "conv2",
+    "conv3": "conv3",
+    "classifier": "conv4",
+    "attention.query": "att.theta",
+    "attention.key": "att.phi",
+    "attention.value": "g",
+    "attention.projection": "W",
+}
+RELEASED_LAYERS = {
+    **{f"seg.{ours}": f"seg_{theirs}" for ours, theirs in BRANCH_LAYERS.items()},
+    **{f"sal.{ours}": f"sal_{theirs}" for ours, theirs in BRANCH_LAYERS.items()},
+    "cross_attention.conv3x3": "cross_att.0",
+    "cross_attention.conv1x1": "cross_att.2",
+}
+OWN_LAYERS = {theirs: ours for ours, theirs in RELEASED_LAYERS.items()}
 
 MXNET_LAYER = re.compile(r"(res|bn)(\d)(?:a|b(\d+))_branch(\w+?)_([a-z]+(?:_[a-z]+)?)")
 MXNET_FIELDS = {
@@ -54,9 +79,11 @@ class WeightsReport:
 
     Attributes:
         path: the file.
-        loaded: names in the network that now hold values of the file.
-        missing: names in the network that the file has nothing for; they keep their values.
+        loaded: weights of the network that now hold values of the file.
+        missing: weights of the network that the file has nothing for; they keep their values.
         unused: names in the file that the network has no place for.
+
+    The weights of the network are called as in a checkpoint (see `released_names`).
     """
 
     path: str
@@ -64,20 +91,20 @@ class WeightsReport:
     missing: tuple[str, ...]
     unused: tuple[str, ...]
 
-    def __str__(self):
+    def __str__(self) -> str:
         line = f"{self.path}: {len(self.loaded)} loaded"
         if self.missing:
-            line += f"; missing, so left as initialised: {_listed(self.missing)}"
+            line += f"; missing, so left as initialised: {listed(self.missing)}"
         if self.unused:
-            line += f"; unused: {_listed(self.unused)}"
+            line += f"; unused: {listed(self.unused)}"
         return line
 
 
-def load_weights(model, path, *, new_classes=False):
+def load_weights(network: AuxSegNet, path: str | Path) -> WeightsReport:
     """Load a weight file into an `AuxSegNet`; returns a `WeightsReport`.
 
     Layers that depend on the number of classes are left at initialisation where that number
-    differs in a published file. For this workflow's own checkpoints that needs `new_classes`.
+    differs in a published file; a checkpoint of this workflow must have the same.
 
     Raises `ValueError` with one line, leaving the network as it was, if the file cannot be read,
     nothing in it fits, a weight of the backbone is missing, shapes differ, or a value that would
@@ -85,9 +112,11 @@ def load_weights(model, path, *, new_classes=False):
     """
     source = read_state(path)
     target = {
-        name: value for name, value in model.state_dict().items() if not name.endswith(COUNTER)
+        name: value
+        for name, value in released_names(network.state_dict()).items()
+        if not name.endswith(COUNTER)
     }
-    # name in the network -> name in the file
+    # name in a checkpoint -> name in the file
     names = {}
     for name in source:
         renamed = _model_name(name, target)
@@ -98,7 +127,7 @@ def load_weights(model, path, *, new_classes=False):
         names[renamed] = name
     found = {name: source[names[name]] for name in target if name in names}
     own = any(name.startswith("backbone.") for name in source)
-    if new_classes or not own:
+    if not own:
         found = {name: v for name, v in found.items() if not _other_classes(name, v, target)}
     _check_complete(source, found, target, path)
     _check_shapes(found, target, path)
@@ -114,25 +143,41 @@ def load_weights(model, path, *, new_classes=False):
     )
 
 
-def released_state(network):
-    """State dict of a network under the names of the released code, which can load it strictly.
+def released_names(state: State) -> State:
+    """A state dict of an `AuxSegNet`, with the names that the released code has for its layers."""
+    return {_renamed(name, RELEASED_LAYERS): value for name, value in state.items()}
+
+
+def own_names(state: State) -> State:
+    """Undo `released_names`."""
+    return {_renamed(name, OWN_LAYERS): value for name, value in state.items()}
+
+
+def _renamed(name, layers):
+    layer, _, field = name.rpartition(".")
+    return f"{layers.get(layer, layer)}.{field}"
+
+
+def released_state(network: AuxSegNet) -> State:
+    """State dict of a network as the released code has it, which can load it strictly.
 
     A classifier alone has the names of PSA's. The two attention blocks of the released network
     (network/non_local.py of xulianuwa/AuxSegNet) own a `g` and a `W_z` that its forward pass
     never calls; they are filled in, with zeros where the released code starts with zeros.
 
     Raises `ValueError` for a network that the released code has no counterpart of: another
-    backbone than ResNet38, the decoder of recipe `paper`, or some of the branches only.
+    backbone than ResNet38, the decoder of design `paper`, or some of the branches only.
     """
     if not isinstance(network.backbone, ResNet38):
         raise ValueError("only networks with the backbone resnet38 have released names")
-    state = {name.removeprefix("backbone."): value for name, value in network.state_dict().items()}
+    state = released_names(network.state_dict())
+    state = {name.removeprefix("backbone."): value for name, value in state.items()}
     if network.branches == {"cls"}:
         return state
     if network.branches != {"cls", "seg", "sal"} or network.refined != ("seg", "sal"):
         raise ValueError("the released network has all branches and both affinities")
-    if network.recipe != RECIPES["official"]:
-        raise ValueError("the released code has no decoder as in recipe paper, only official")
+    if network.design != DESIGNS["official"]:
+        raise ValueError("the released code has no decoder as in design paper, only official")
     for task in ("seg", "sal"):
         state |= _idle_layers(f"{task}_att", state[f"{task}_att.theta.weight"])
     return state
@@ -154,7 +199,7 @@ def _idle_layers(block, theta):
     }
 
 
-def read_state(path):
+def read_state(path: str | Path) -> State:
     """The file's flat dict of name -> tensor, `module.` removed, counters of batches dropped.
 
     What wrote the file is told by its content, not by its name. Raises `ValueError` with one line
@@ -173,7 +218,7 @@ def read_state(path):
     other = [name for name, value in content.items() if not isinstance(value, torch.Tensor)]
     if other:
         raise ValueError(
-            f"{path}: not a state dict: {_listed(other)} is no tensor; choose a file of weights"
+            f"{path}: not a state dict: {listed(other)} is no tensor; choose a file of weights"
         )
     state = _unwrapped(content, path)
     classifier = state.get("fc8.weight")
@@ -215,7 +260,7 @@ def _mxnet_state(path):
 
 
 def _model_name(name, target):
-    """Name in the network; what the network does not have at its top is looked for below."""
+    """Name in a checkpoint; what the network does not have at its top is in the backbone."""
     if name in target:
         return name
     if name.startswith(("arg:", "aux:")):
@@ -225,7 +270,7 @@ def _model_name(name, target):
     return f"backbone.{name}"
 
 
-def mxnet_name(name):
+def mxnet_name(name: str) -> str:
     """Name in `ResNet38` of an array of the MXNet file; what has none there stays as it is."""
     bare = name.split(":", 1)[1]
     if bare == "conv1a_weight":
@@ -241,7 +286,7 @@ def mxnet_name(name):
     return f"{block}.{layer}_branch{branch}.{MXNET_FIELDS[field]}"
 
 
-def efficientnet_lite_name(name):
+def efficientnet_lite_name(name: str) -> str:
     """Name in `EfficientNetLite0` of a tensor of `efficientnet-lite-pytorch`; else unchanged."""
     layer, _, field = name.rpartition(".")
     if layer in LITE_LAYERS:
@@ -268,12 +313,12 @@ def _check_complete(source, found, target, path):
     missing = [name for name in backbone if name not in found]
     if len(missing) == len(backbone):
         raise ValueError(
-            f"{path}: nothing fits the backbone (the file has {_listed(source)}; the "
-            f"network has {_listed(backbone)}); choose the weights of this backbone"
+            f"{path}: nothing fits the backbone (the file has {listed(source)}; the "
+            f"network has {listed(backbone)}); choose the weights of this backbone"
         )
     if missing:
         raise ValueError(
-            f"{path}: weights of the backbone are missing: {_listed(missing)}; choose the weights"
+            f"{path}: weights of the backbone are missing: {listed(missing)}; choose the weights"
             " of this backbone"
         )
 
@@ -286,7 +331,7 @@ def _check_shapes(found, target, path):
     ]
     if different:
         raise ValueError(
-            f"{path}: shapes differ: {_listed(different)}; choose the weights of this network"
+            f"{path}: shapes differ: {listed(different)}; choose the weights of this network"
         )
 
 
@@ -301,11 +346,5 @@ def _check_values(found, path):
     ]
     if bad:
         raise ValueError(
-            f"{path}: not finite floating-point numbers: {_listed(bad)}; choose other weights"
+            f"{path}: not finite floating-point numbers: {listed(bad)}; choose other weights"
         )
-
-
-def _listed(names, limit=5):
-    names = list(names)
-    more = f" (and {len(names) - limit} more)" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more

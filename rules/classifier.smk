@@ -4,8 +4,6 @@
 rule train_classifier:
     input:
         **DATA_INPUT,
-        code=code("train_classifier"),
-        weights=str(WEIGHTS),
     output:
         model="results/{dataset}/classifier/seed{seed}/model.pt",
         log="results/{dataset}/classifier/seed{seed}/log.csv",
@@ -13,16 +11,17 @@ rule train_classifier:
         "results/logs/{dataset}/classifier/seed{seed}.log",
     benchmark:
         "results/benchmarks/{dataset}/classifier/seed{seed}.tsv"
-    threads: CONFIG["resources"]["train"]["threads"]
+    threads: CONFIG.resources.train.threads
     resources:
-        **network_job("train"),
+        **network_job(CONFIG.resources.train),
+        weights=str(WEIGHTS),
     params:
-        module="workflow_scripts.train_classifier",
         settings=classifier_settings(),
+        weights=lambda _: digest_of_weights(WEIGHTS, "backbone.weights"),
     shell:
         command(
             "--seed {wildcards.seed}",
-            "--weights {input.weights:q}",
+            "--weights {resources.weights:q}",
             "--output {output.model}",
             "--log-csv {output.log}",
             DATA,
@@ -31,26 +30,24 @@ rule train_classifier:
         )
 
 
-if CONFIG["cam"]["source"] == "files":
+if CONFIG.cam.source == "files":
 
     rule import_cams:
         input:
             **DATA_INPUT,
-            code=code("import_cams"),
         output:
             intermediate("results/{dataset}/classifier/seed{seed}/cams/shard{shard}.h5"),
         log:
             "results/logs/{dataset}/classifier/seed{seed}/cams/shard{shard}.log",
         benchmark:
             "results/benchmarks/{dataset}/classifier/seed{seed}/cams/shard{shard}.tsv"
-        threads: CONFIG["resources"]["infer"]["threads"]
+        threads: CONFIG.resources.infer.threads
         resources:
-            **cpu_job("infer"),
+            **cpu_job(CONFIG.resources.infer),
         params:
-            shards=CONFIG["shards"],
-            module="workflow_scripts.import_cams",
+            shards=CONFIG.shards,
             # A function, or Snakemake would take {image_id} for a wildcard of its own.
-            settings=lambda wildcards: as_json(CONFIG["cam"]["files"]),
+            settings=lambda wildcards: as_json(CONFIG.cam.files),
         shell:
             command(
                 "--seed {wildcards.seed}",
@@ -66,7 +63,6 @@ else:
     rule extract_cams:
         input:
             **DATA_INPUT,
-            code=code("extract_cams"),
             model="results/{dataset}/classifier/seed{seed}/model.pt",
         output:
             intermediate("results/{dataset}/classifier/seed{seed}/cams/shard{shard}.h5"),
@@ -74,13 +70,14 @@ else:
             "results/logs/{dataset}/classifier/seed{seed}/cams/shard{shard}.log",
         benchmark:
             "results/benchmarks/{dataset}/classifier/seed{seed}/cams/shard{shard}.tsv"
-        threads: CONFIG["resources"]["infer"]["threads"]
+        threads: CONFIG.resources.infer.threads
         resources:
-            **network_job("infer"),
+            **network_job(CONFIG.resources.infer),
         params:
-            shards=CONFIG["shards"],
-            module="workflow_scripts.extract_cams",
-            settings=view_settings("cam", without=["source", "files"], trained_by="classifier"),
+            shards=CONFIG.shards,
+            settings=view_settings(
+                CONFIG.cam, CONFIG.classifier.precision, without=["source", "files"]
+            ),
         shell:
             command(
                 "--seed {wildcards.seed}",

@@ -5,50 +5,51 @@ import shlex
 import sys
 from pathlib import Path
 
-from workflow_scripts.import_closure import files_of_module
+from workflow_scripts.jobs.import_closure import code_digest
 from wsss.configuration.resolve import plain, resolve, variant_config
 from wsss.configuration.yaml_files import read_yaml
 from wsss.datasets.formats import digest_of_listed, listed_files, without_test_images
 from wsss.datasets.voc import CLASSES as VOC_CLASSES
 from wsss.errors import InputError
-from wsss.files import expanded_path
-from wsss.saliency import source_files
+from wsss.configuration.paths import expanded_path, weights_path
+from wsss.storage.files import sha256_of
+from wsss.method.saliency import source_files
 
 # `python` in a job is the one that runs Snakemake, whether or not its environment is active. A
 # prefix replaces Snakemake's own, and without pipefail a failing job would pass for a good one.
+# The folder that the run lies in may be another than that of the code.
 # Slurm tells every process of a job when its time is over or its node is taken back. The shell
 # waits for the command, which may want the rest of its time to save what it has; and then for
 # the end that Slurm has announced: who leaves before it has failed, and is not put back into the
 # queue after a preemption.
-BIN = Path(sys.executable).parent
+BIN, CODE = Path(sys.executable).parent, Path(workflow.basedir)
 UNTIL_THE_END = "[ $? = 0 ] || [[ ! -v SLURM_JOB_ID ]] || sleep 3600"
 shell.prefix(
     f"set -euo pipefail; trap {shlex.quote(UNTIL_THE_END)} TERM; trap : USR1; "
-    f"export PATH={shlex.quote(str(BIN))}:$PATH; "
+    f"export PATH={shlex.quote(str(BIN))}:$PATH PYTHONPATH={shlex.quote(str(CODE))}; "
 )
 
 try:
     for file in workflow.configfiles:
         read_yaml(file)  # Snakemake itself takes the last of two equal keys
-    _resolved = resolve(config)
-    CONFIG = plain(_resolved)
-    VARIANTS = {name: plain(variant_config(_resolved, name)) for name in CONFIG["variants"]}
+    CONFIG = resolve(config)
+    VARIANTS = {name: variant_config(CONFIG, name) for name in CONFIG.variants}
     # Parameters keep $NAME and ~, so that what has moved reruns nothing; files are asked for.
-    DATASET = CONFIG["dataset"]["name"]
-    ROOT = expanded_path(CONFIG["dataset"]["root"] or f"results/{DATASET}/data", "dataset.root")
-    WEIGHTS = expanded_path(CONFIG["backbone"]["weights"], "backbone.weights")
+    DATASET = CONFIG.dataset.name
+    ROOT = expanded_path(CONFIG.dataset.root or f"results/{DATASET}/data", "dataset.root")
+    WEIGHTS = weights_path(CONFIG.backbone.weights, "backbone.weights")
 except InputError as error:
     sys.exit(f"error: configuration: {error}")  # a WorkflowError would come with a traceback
 
-SOURCE = CONFIG["saliency"]["source"]
-SEEDS = CONFIG["seeds"]
-SHARDS = range(CONFIG["shards"])
-SPLITS = CONFIG["prediction"]["splits"]
-SALIENCY_FILES = source_files(CONFIG["saliency"])
+SOURCE = CONFIG.saliency.source
+SEEDS = CONFIG.seeds
+SHARDS = range(CONFIG.shards)
+SPLITS = CONFIG.prediction.splits
+SALIENCY_FILES = source_files(CONFIG.saliency)
 
 
 # What is learnt from and scored on knows nothing of images that are only predicted.
-LEARNT = without_test_images(CONFIG["dataset"])
+LEARNT = without_test_images(CONFIG.dataset)
 TEST_IMAGES = "results/{dataset}/test_images.csv"
 
 # The data set of a command.
@@ -56,6 +57,19 @@ DATA_INPUT = {
     "index": "results/{dataset}/index.csv",
     "classes": "results/{dataset}/classes.csv",
 }
+
+
+def of_stage(file, stage="{stage}", folder="results"):
+    return f"{folder}/{{dataset}}/{{variant}}/seed{{seed}}/stage{stage}/{file}"
+
+
+def log_of_stage(file):
+    return of_stage(file, folder="results/logs")
+
+
+def benchmark_of_stage(file):
+    return of_stage(file, folder="results/benchmarks")
+
 
 # Arguments of commands, to be put together by `command`.
 DATA = "--data results/{wildcards.dataset} --root {resources.root:q}"
@@ -77,15 +91,20 @@ def command(*arguments):
     return f"python -m {{params.module}} {' '.join(arguments)} 2>&1 | {log}"
 
 
-def view_settings(name, variant=None, without=(), trained_by="stage"):
+def view_settings(section, precision, without=()):
     """A section as JSON for a job that runs a network on whole photographs."""
-    values = VARIANTS[variant] if variant else CONFIG
-    section = {key: value for key, value in values[name].items() if key not in without}
-    more = {
-        "long_side": CONFIG["images"]["long_side"],
-        "precision": values[trained_by]["precision"],
-    }
-    return as_json(section | more)
+    more = {"long_side": CONFIG.images.long_side, "precision": precision}
+    return as_json(section.model_dump(exclude=set(without)) | more)
+
+
+def refinement_settings(wildcards):
+    config = VARIANTS[wildcards.variant]
+    return view_settings(config.refinement, config.stage.precision)
+
+
+def prediction_settings(wildcards):
+    config = VARIANTS[wildcards.variant]
+    return view_settings(config.prediction, config.stage.precision, without=["crf", "splits"])
 
 
 def test_images(wildcards):
@@ -95,9 +114,14 @@ def test_images(wildcards):
 
 def dataset_settings(section):
     """Section `dataset` without its name, its folder and the other formats; as a function, too."""
-    return lambda _: as_json(
-        {key: section[key] for key in ("format", "classes", section["format"])}
-    )
+    return lambda _: as_json(section.model_dump(include={"format", "classes", section.format}))
+
+
+def digest_of_weights(file, key):
+    """Weights count by content, not by path: the clone that they lie in may move."""
+    if not Path(file).is_file():
+        sys.exit(f"error: {key}: {file} does not exist: run `make setup`, or correct the path")
+    return sha256_of(file)
 
 
 def digests_of_lists(section):
@@ -110,73 +134,68 @@ def pseudo_label_settings(wildcards):
 
     Stage 0 has no updated saliency, and nothing else counts where its labels are files.
     """
-    section = VARIANTS[wildcards.variant]["pseudo_labels"]
-    if wildcards.stage == "0" and imports_labels(wildcards.variant):
-        return as_json({"files": section["files"]})
-    section = {key: value for key, value in section.items() if key not in ("initial", "files")}
-    if wildcards.stage == "0":
-        section |= {"background": "off_the_shelf", "saliency_crf": None}
-    return as_json(section)
+    section = VARIANTS[wildcards.variant].pseudo_labels
+    if wildcards.stage != "0":
+        return as_json(section.model_dump(exclude={"initial", "files"}))
+    section = section.model_copy(update={"background": "off_the_shelf"})
+    if imports_labels(wildcards.variant):
+        return as_json(section.model_dump(include={"initial", "files", "background"}))
+    return as_json(section.model_dump(exclude={"initial", "files", "saliency_crf"}))
 
 
 def imports_labels(variant):
     """Whether the segmentation labels of stage 0 are another tool's, and need no CAMs."""
-    return VARIANTS[variant]["pseudo_labels"]["initial"] == "files"
+    return VARIANTS[variant].pseudo_labels.initial == "files"
 
 
 def classifier_settings():
-    """What trains the classifier, for all variants; of the network only the recipe counts.
+    """What trains the classifier, for all variants; of the network only the design counts.
 
     As a function, or Snakemake would take {braces} in a text for its wildcards.
     """
-    sections = {name: CONFIG[name] for name in ("backbone", "classifier", "images")}
-    return lambda _: as_json(sections | {"network": {"recipe": CONFIG["network"]["recipe"]}})
+    sections = CONFIG.model_dump(include={"backbone", "classifier", "images"})
+    return lambda _: as_json(sections | {"network": {"design": CONFIG.network.design}})
 
 
 def training_settings(wildcards):
     """What trains a stage; the learning rate of later stages does not count in stage 0."""
-    values = VARIANTS[wildcards.variant]
-    sections = {name: values[name] for name in ("backbone", "network", "stage", "images")}
+    config = VARIANTS[wildcards.variant]
+    sections = config.model_dump(include={"backbone", "network", "stage", "images"})
     if wildcards.stage == "0":
-        sections["stage"] = sections["stage"] | {"later_learning_rate": None}
+        sections["stage"]["later_learning_rate"] = None
     return as_json(sections)
 
 
 def as_json(value):
-    return json.dumps(value, sort_keys=True)
+    """A parameter: a section, or a dict of values."""
+    return json.dumps(value, sort_keys=True, default=plain)
 
 
-def code(module):
-    """The source files that a command uses: as inputs, they rerun it on a real edit."""
-    return files_of_module(f"workflow_scripts.{module}")
-
-
-def cpu_job(kind):
+def cpu_job(job):
     """Resources of a job without a GPU: the second try gets twice the memory and time, and so on.
 
     Resources never rerun a job. So the folder of the data set is one: it may move.
     """
     return {
         "root": str(ROOT),
-        "mem_mb": growing(kind, "mem_mb"),
-        "runtime": growing(kind, "runtime"),
+        "mem_mb": growing(job.mem_mb, CONFIG.resources.most.mem_mb),
+        "runtime": growing(job.runtime, CONFIG.resources.most.runtime),
     }
 
 
-def growing(kind, name):
+def growing(wanted, most):
     """A resource that grows with the attempt, at most to what any job may ask for."""
-    wanted = CONFIG["resources"][kind][name]
-    most = max(wanted, CONFIG["resources"]["most"][name] or float("inf"))
+    most = max(wanted, most or float("inf"))
     return lambda wildcards, attempt: min(attempt * wanted, most)
 
 
-def network_job(kind):
+def network_job(job):
     """Resources of a job that runs the network; how it runs is no parameter of the method."""
-    return cpu_job(kind) | {
-        "gpu": 0 if CONFIG["device"] == "cpu" else CONFIG["resources"][kind]["gpu"],
-        "device": CONFIG["device"],
-        "workers": CONFIG["compute"]["workers"],
-        "channels_last": as_json(CONFIG["compute"]["channels_last"]),
+    return cpu_job(job) | {
+        "gpu": 0 if CONFIG.device == "cpu" else job.gpu,
+        "device": CONFIG.device,
+        "workers": CONFIG.compute.workers,
+        "channels_last": as_json(CONFIG.compute.channels_last),
     }
 
 
@@ -186,7 +205,7 @@ def intermediate(path):
     A reader that runs later has it made again, and with it all its readers run. CAMs must not have
     one beside make_pseudo_labels, or a new picture would train every stage again.
     """
-    return temp(path) if CONFIG["keep"] == "final" else path
+    return temp(path) if CONFIG.keep == "final" else path
 
 
 def all_shards(pattern, **wildcards):
@@ -200,8 +219,10 @@ def maps_of_pseudo_labels(wildcards):
         return {}
     if wildcards.stage == "0":
         return {"cams": "results/{dataset}/classifier/seed{seed}/cams/shard{shard}.h5"}
-    run = "results/{dataset}/{variant}/seed{seed}/stage{stage}"
-    return {"cams": f"{run}/cams/shard{{shard}}.h5", "refined": f"{run}/saliency/shard{{shard}}.h5"}
+    return {
+        "cams": of_stage("cams/shard{shard}.h5"),
+        "refined": of_stage("saliency/shard{shard}.h5"),
+    }
 
 
 def map_arguments(_, input):
@@ -213,12 +234,11 @@ def model_before(wildcards):
     """The model that a stage starts from, and whose affinity refined its CAMs."""
     if wildcards.stage == "0":
         return "results/{dataset}/classifier/seed{seed}/model.pt"
-    before = int(wildcards.stage) - 1
-    return f"results/{{dataset}}/{{variant}}/seed{{seed}}/stage{before}/train/model.pt"
+    return of_stage("train/model.pt", int(wildcards.stage) - 1)
 
 
 def stages_of(variant):
-    return range(VARIANTS[variant]["stages"])
+    return range(VARIANTS[variant].stages)
 
 
 def stage_files(pattern, wildcards):
@@ -231,11 +251,9 @@ def stage_cams(wildcards):
 
     None are made for the picture alone, where stage 0 learns from the labels of another tool.
     """
-    if CONFIG["keep"] == "final":
+    if CONFIG.keep == "final":
         return []
-    files = stage_files(
-        "results/{dataset}/{variant}/seed{seed}/stage{stage}/cams/shard0.h5", wildcards
-    )
+    files = stage_files(of_stage("cams/shard0.h5"), wildcards)
     if imports_labels(wildcards.variant):
         return files[1:]
     return ["results/{dataset}/classifier/seed{seed}/cams/shard0.h5", *files[1:]]
@@ -253,7 +271,7 @@ def cams_argument(wildcards, input):
 
 def predictions():
     """The last stage's label maps of each split that is to be predicted."""
-    pattern = "results/{dataset}/{variant}/seed{seed}/stage{stage}/predictions_crf/{split}/shard{shard}.h5"
+    pattern = of_stage("predictions_crf/{split}/shard{shard}.h5")
     return [
         file
         for variant in VARIANTS
@@ -276,7 +294,7 @@ def pictures():
 
 
 def masks():
-    return [f"results/{DATASET}/masks/masks.csv"] if CONFIG["masks"]["export"] else []
+    return [f"results/{DATASET}/masks/masks.csv"] if CONFIG.masks.export else []
 
 
 def voc_submissions(_):
@@ -292,19 +310,17 @@ def voc_submissions(_):
 def submitted_labels(_):
     """Input function: label maps of the test images, whatever `prediction.splits` says."""
     refuse_voc_submission()
-    return all_shards(
-        "results/{dataset}/{variant}/seed{seed}/stage{stage}/predictions_crf/test/shard{shard}.h5"
-    )
+    return all_shards(of_stage("predictions_crf/test/shard{shard}.h5"))
 
 
 def refuse_voc_submission():
     """End with one line where VOC's server could not take what would be made."""
-    section = CONFIG["dataset"]
-    if section["format"] != "voc":
-        problem = f"dataset.format is {section['format']}, but VOC's server scores VOC only"
-    elif tuple(section["classes"] or VOC_CLASSES) != VOC_CLASSES:
+    dataset = CONFIG.dataset
+    if dataset.format != "voc":
+        problem = f"dataset.format is {dataset.format}, but VOC's server scores VOC only"
+    elif (dataset.classes or VOC_CLASSES) != VOC_CLASSES:
         problem = "dataset.classes must be VOC's 20 in their order for VOC's server; set null"
-    elif section["voc"]["test_list"] is None:
+    elif dataset.voc.test_list is None:
         problem = (
             "dataset.voc.test_list is null; name the list of the 1,456 test images, such as"
             " ImageSets/Segmentation/test.txt of VOC's test archive"
@@ -326,11 +342,11 @@ def everything_of_stage(stage):
         having = [variant for variant in VARIANTS if stage in stages_of(variant)]
         if not having:
             sys.exit(
-                f"error: stage{stage} is not configured: stages is {CONFIG['stages']}; "
+                f"error: stage{stage} is not configured: stages is {CONFIG.stages}; "
                 f"set stages: {stage + 1} for stages 0..{stage}"
             )
         return expand(
-            "results/{dataset}/{variant}/seed{seed}/stage{stage}/evaluation/{table}.csv",
+            of_stage("evaluation/{table}.csv"),
             dataset=DATASET,
             variant=having,
             seed=SEEDS,

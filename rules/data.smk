@@ -2,8 +2,6 @@
 
 
 rule index_dataset:
-    input:
-        code=code("index_dataset"),
     output:
         index="results/{dataset}/index.csv",
         classes="results/{dataset}/classes.csv",
@@ -13,11 +11,10 @@ rule index_dataset:
         "results/logs/{dataset}/index_dataset.log",
     benchmark:
         "results/benchmarks/{dataset}/index_dataset.tsv"
-    threads: CONFIG["resources"]["index"]["threads"]
+    threads: CONFIG.resources.index.threads
     resources:
-        **cpu_job("index"),
+        **cpu_job(CONFIG.resources.index),
     params:
-        module="workflow_scripts.index_dataset",
         settings=dataset_settings(LEARNT),
         lists=lambda _: digests_of_lists(LEARNT),
     shell:
@@ -31,18 +28,16 @@ rule index_dataset:
 rule index_test_images:
     input:
         **DATA_INPUT,
-        code=code("index_test_images"),
     output:
         TEST_IMAGES,
     log:
         "results/logs/{dataset}/index_test_images.log",
-    threads: CONFIG["resources"]["small"]["threads"]
+    threads: CONFIG.resources.small.threads
     resources:
-        **cpu_job("small"),
+        **cpu_job(CONFIG.resources.small),
     params:
-        module="workflow_scripts.index_test_images",
-        settings=dataset_settings(CONFIG["dataset"]),
-        lists=lambda _: digests_of_lists(CONFIG["dataset"]),
+        settings=dataset_settings(CONFIG.dataset),
+        lists=lambda _: digests_of_lists(CONFIG.dataset),
     shell:
         command(
             DATA,
@@ -52,23 +47,23 @@ rule index_test_images:
 
 rule predict_saliency:
     input:
-        SALIENCY_FILES,
         **DATA_INPUT,
-        code=code("predict_saliency"),
     output:
         "results/{dataset}/saliency/{source}/shard{shard}.h5",
     log:
         "results/logs/{dataset}/saliency/{source}/shard{shard}.log",
     benchmark:
         "results/benchmarks/{dataset}/saliency/{source}/shard{shard}.tsv"
-    threads: CONFIG["resources"]["infer"]["threads"]
+    threads: CONFIG.resources.infer.threads
     resources:
-        **cpu_job("infer"),
+        **cpu_job(CONFIG.resources.infer),
     params:
-        shards=CONFIG["shards"],
-        module="workflow_scripts.predict_saliency",
+        shards=CONFIG.shards,
         # A function, or Snakemake would take the {image_id} of a pattern for a wildcard.
-        settings=lambda _: as_json({"source": SOURCE, SOURCE: CONFIG["saliency"][SOURCE]}),
+        settings=lambda _: as_json(CONFIG.saliency.model_dump(include={"source", SOURCE})),
+        files=lambda _: [
+            digest_of_weights(file, "saliency.u2netp.weights") for file in SALIENCY_FILES
+        ],
     shell:
         command(
             "--threads {threads}",

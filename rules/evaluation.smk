@@ -4,20 +4,16 @@
 rule evaluate_pseudo_labels:
     input:
         **DATA_INPUT,
-        code=code("evaluate_pseudo_labels"),
-        pseudo_labels=all_shards(
-            "results/{dataset}/{variant}/seed{seed}/stage{stage}/pseudo_labels/shard{shard}.h5"
-        ),
+        pseudo_labels=all_shards(of_stage("pseudo_labels/shard{shard}.h5")),
     output:
-        "results/{dataset}/{variant}/seed{seed}/stage{stage}/evaluation/pseudo_labels.csv",
+        of_stage("evaluation/pseudo_labels.csv"),
     log:
-        "results/logs/{dataset}/{variant}/seed{seed}/stage{stage}/evaluate_pseudo_labels.log",
-    threads: CONFIG["resources"]["small"]["threads"]
+        log_of_stage("evaluate_pseudo_labels.log"),
+    threads: CONFIG.resources.small.threads
     resources:
-        **cpu_job("small"),
+        **cpu_job(CONFIG.resources.small),
     params:
-        module="workflow_scripts.evaluate_pseudo_labels",
-        settings=lambda wildcards: as_json(VARIANTS[wildcards.variant]["evaluation"]),
+        settings=lambda wildcards: as_json(VARIANTS[wildcards.variant].evaluation),
     shell:
         command(
             "--pseudo-labels {input.pseudo_labels}",
@@ -31,23 +27,17 @@ rule evaluate_pseudo_labels:
 rule evaluate_segmentation:
     input:
         **DATA_INPUT,
-        code=code("evaluate_segmentation"),
-        predictions=all_shards(
-            "results/{dataset}/{variant}/seed{seed}/stage{stage}/predictions/val/shard{shard}.h5"
-        ),
-        predictions_crf=all_shards(
-            "results/{dataset}/{variant}/seed{seed}/stage{stage}/predictions_crf/val/shard{shard}.h5"
-        ),
+        predictions=all_shards(of_stage("predictions/val/shard{shard}.h5")),
+        predictions_crf=all_shards(of_stage("predictions_crf/val/shard{shard}.h5")),
     output:
-        "results/{dataset}/{variant}/seed{seed}/stage{stage}/evaluation/segmentation.csv",
+        of_stage("evaluation/segmentation.csv"),
     log:
-        "results/logs/{dataset}/{variant}/seed{seed}/stage{stage}/evaluate_segmentation.log",
-    threads: CONFIG["resources"]["small"]["threads"]
+        log_of_stage("evaluate_segmentation.log"),
+    threads: CONFIG.resources.small.threads
     resources:
-        **cpu_job("small"),
+        **cpu_job(CONFIG.resources.small),
     params:
-        module="workflow_scripts.evaluate_segmentation",
-        settings=lambda wildcards: as_json(VARIANTS[wildcards.variant]["evaluation"]),
+        settings=lambda wildcards: as_json(VARIANTS[wildcards.variant].evaluation),
     shell:
         command(
             "--predictions {input.predictions}",
@@ -61,24 +51,22 @@ rule evaluate_segmentation:
 
 rule summarise:
     input:
-        code=code("summarise"),
         pseudo_labels=lambda wildcards: runs(
-            "results/{dataset}/{variant}/seed{seed}/stage{stage}/evaluation/pseudo_labels.csv",
+            of_stage("evaluation/pseudo_labels.csv"),
             wildcards.variant,
         ),
         segmentation=lambda wildcards: runs(
-            "results/{dataset}/{variant}/seed{seed}/stage{stage}/evaluation/segmentation.csv",
+            of_stage("evaluation/segmentation.csv"),
             wildcards.variant,
         ),
     output:
         "results/{dataset}/{variant}/summary.csv",
     log:
         "results/logs/{dataset}/{variant}/summarise.log",
-    threads: CONFIG["resources"]["small"]["threads"]
+    threads: CONFIG.resources.small.threads
     resources:
-        **cpu_job("small"),
+        **cpu_job(CONFIG.resources.small),
     params:
-        module="workflow_scripts.summarise",
         stages=lambda wildcards: runs("{stage}", wildcards.variant),
     shell:
         command(

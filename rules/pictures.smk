@@ -3,20 +3,16 @@
 
 rule draw_curves:
     input:
-        code=code("draw_curves"),
         classifier="results/{dataset}/classifier/seed{seed}/log.csv",
-        stages=lambda wildcards: stage_files(
-            "results/{dataset}/{variant}/seed{seed}/stage{stage}/train/log.csv", wildcards
-        ),
+        stages=lambda wildcards: stage_files(of_stage("train/log.csv"), wildcards),
     output:
         "results/{dataset}/figures/{variant}_seed{seed}_curves.png",
     log:
         "results/logs/{dataset}/{variant}/draw_curves_seed{seed}.log",
-    threads: CONFIG["resources"]["small"]["threads"]
+    threads: CONFIG.resources.small.threads
     resources:
-        **cpu_job("small"),
+        **cpu_job(CONFIG.resources.small),
     params:
-        module="workflow_scripts.draw_curves",
         stages=lambda wildcards, input: numbered(input.stages, "stage "),
     shell:
         command(
@@ -28,29 +24,27 @@ rule draw_curves:
 rule draw_strip:
     input:
         **DATA_INPUT,
-        code=code("draw_strip"),
         cams=lambda wildcards: stage_cams(wildcards),
         pseudo_labels=lambda wildcards: stage_files(
-            "results/{dataset}/{variant}/seed{seed}/stage{stage}/pseudo_labels/shard0.h5",
+            of_stage("pseudo_labels/shard0.h5"),
             wildcards,
         ),
         predictions=lambda wildcards: stage_files(
-            "results/{dataset}/{variant}/seed{seed}/stage{stage}/predictions/val/shard0.h5",
+            of_stage("predictions/val/shard0.h5"),
             wildcards,
         ),
         predictions_crf=lambda wildcards: stage_files(
-            "results/{dataset}/{variant}/seed{seed}/stage{stage}/predictions_crf/val/shard0.h5",
+            of_stage("predictions_crf/val/shard0.h5"),
             wildcards,
         )[-1:],
     output:
         "results/{dataset}/figures/{variant}_seed{seed}_strip.png",
     log:
         "results/logs/{dataset}/{variant}/draw_strip_seed{seed}.log",
-    threads: CONFIG["resources"]["small"]["threads"]
+    threads: CONFIG.resources.small.threads
     resources:
-        **cpu_job("small"),
+        **cpu_job(CONFIG.resources.small),
     params:
-        module="workflow_scripts.draw_strip",
         cams=cams_argument,
         pseudo_labels=lambda wildcards, input: numbered(input.pseudo_labels),
         predictions=lambda wildcards, input: numbered(input.predictions),
@@ -71,9 +65,8 @@ rule export_masks:
     input:
         **DATA_INPUT,
         test_images=TEST_IMAGES if "test" in SPLITS else [],
-        code=code("export_masks"),
         labels=expand(
-            "results/{dataset}/{variant}/seed{seed}/stage{stage}/predictions_crf/{split}/shard{shard}.h5",
+            of_stage("predictions_crf/{split}/shard{shard}.h5"),
             variant=list(VARIANTS)[0],
             seed=SEEDS[0],
             stage=stages_of(list(VARIANTS)[0])[-1],
@@ -85,12 +78,11 @@ rule export_masks:
         "results/{dataset}/masks/masks.csv",
     log:
         "results/logs/{dataset}/export_masks.log",
-    threads: CONFIG["resources"]["small"]["threads"]
+    threads: CONFIG.resources.small.threads
     resources:
-        **cpu_job("small"),
+        **cpu_job(CONFIG.resources.small),
     params:
-        module="workflow_scripts.export_masks",
-        alpha=CONFIG["masks"]["alpha"],
+        alpha=CONFIG.masks.alpha,
     shell:
         command(
             "--labels {input.labels}",

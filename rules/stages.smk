@@ -5,21 +5,19 @@ rule make_pseudo_labels:
     input:
         unpack(maps_of_pseudo_labels),
         **DATA_INPUT,
-        code=code("make_pseudo_labels"),
         saliency=f"results/{{dataset}}/saliency/{SOURCE}/shard{{shard}}.h5",
     output:
         # Never temporary: scores and training read them, and to make them again would retrain.
-        "results/{dataset}/{variant}/seed{seed}/stage{stage}/pseudo_labels/shard{shard}.h5",
+        of_stage("pseudo_labels/shard{shard}.h5"),
     log:
-        "results/logs/{dataset}/{variant}/seed{seed}/stage{stage}/pseudo_labels/shard{shard}.log",
+        log_of_stage("pseudo_labels/shard{shard}.log"),
     benchmark:
-        "results/benchmarks/{dataset}/{variant}/seed{seed}/stage{stage}/pseudo_labels/shard{shard}.tsv"
-    threads: CONFIG["resources"]["crf"]["threads"]
+        benchmark_of_stage("pseudo_labels/shard{shard}.tsv")
+    threads: CONFIG.resources.crf.threads
     resources:
-        **cpu_job("crf"),
+        **cpu_job(CONFIG.resources.crf),
     params:
-        shards=CONFIG["shards"],
-        module="workflow_scripts.make_pseudo_labels",
+        shards=CONFIG.shards,
         settings=pseudo_label_settings,
         maps=map_arguments,
     shell:
@@ -38,23 +36,19 @@ rule make_pseudo_labels:
 rule train_stage:
     input:
         **DATA_INPUT,
-        code=code("train_stage"),
         model=model_before,
-        pseudo_labels=all_shards(
-            "results/{dataset}/{variant}/seed{seed}/stage{stage}/pseudo_labels/shard{shard}.h5"
-        ),
+        pseudo_labels=all_shards(of_stage("pseudo_labels/shard{shard}.h5")),
     output:
-        model="results/{dataset}/{variant}/seed{seed}/stage{stage}/train/model.pt",
-        log="results/{dataset}/{variant}/seed{seed}/stage{stage}/train/log.csv",
+        model=of_stage("train/model.pt"),
+        log=of_stage("train/log.csv"),
     log:
-        "results/logs/{dataset}/{variant}/seed{seed}/stage{stage}/train.log",
+        log_of_stage("train.log"),
     benchmark:
-        "results/benchmarks/{dataset}/{variant}/seed{seed}/stage{stage}/train.tsv"
-    threads: CONFIG["resources"]["train"]["threads"]
+        benchmark_of_stage("train.tsv")
+    threads: CONFIG.resources.train.threads
     resources:
-        **network_job("train"),
+        **network_job(CONFIG.resources.train),
     params:
-        module="workflow_scripts.train_stage",
         settings=training_settings,
     shell:
         command(
@@ -72,28 +66,22 @@ rule train_stage:
 rule refine_cams:
     input:
         **DATA_INPUT,
-        code=code("refine_cams"),
         model=model_before,
     output:
-        cams=intermediate(
-            "results/{dataset}/{variant}/seed{seed}/stage{stage}/cams/shard{shard}.h5"
-        ),
-        saliency=intermediate(
-            "results/{dataset}/{variant}/seed{seed}/stage{stage}/saliency/shard{shard}.h5"
-        ),
+        cams=intermediate(of_stage("cams/shard{shard}.h5")),
+        saliency=intermediate(of_stage("saliency/shard{shard}.h5")),
     log:
-        "results/logs/{dataset}/{variant}/seed{seed}/stage{stage}/refine_cams/shard{shard}.log",
+        log_of_stage("refine_cams/shard{shard}.log"),
     benchmark:
-        "results/benchmarks/{dataset}/{variant}/seed{seed}/stage{stage}/refine_cams/shard{shard}.tsv"
+        benchmark_of_stage("refine_cams/shard{shard}.tsv")
     wildcard_constraints:
         stage="[1-4]",
-    threads: CONFIG["resources"]["infer"]["threads"]
+    threads: CONFIG.resources.infer.threads
     resources:
-        **network_job("infer"),
+        **network_job(CONFIG.resources.infer),
     params:
-        shards=CONFIG["shards"],
-        module="workflow_scripts.refine_cams",
-        settings=lambda wildcards: view_settings("refinement", wildcards.variant),
+        shards=CONFIG.shards,
+        settings=refinement_settings,
     shell:
         command(
             "--model {input.model}",
@@ -111,25 +99,19 @@ rule segment:
     input:
         unpack(test_images),
         **DATA_INPUT,
-        code=code("segment"),
-        model="results/{dataset}/{variant}/seed{seed}/stage{stage}/train/model.pt",
+        model=of_stage("train/model.pt"),
     output:
-        intermediate(
-            "results/{dataset}/{variant}/seed{seed}/stage{stage}/predictions/{split}/shard{shard}.h5"
-        ),
+        intermediate(of_stage("predictions/{split}/shard{shard}.h5")),
     log:
-        "results/logs/{dataset}/{variant}/seed{seed}/stage{stage}/predictions/{split}/shard{shard}.log",
+        log_of_stage("predictions/{split}/shard{shard}.log"),
     benchmark:
-        "results/benchmarks/{dataset}/{variant}/seed{seed}/stage{stage}/predictions/{split}/shard{shard}.tsv"
-    threads: CONFIG["resources"]["infer"]["threads"]
+        benchmark_of_stage("predictions/{split}/shard{shard}.tsv")
+    threads: CONFIG.resources.infer.threads
     resources:
-        **network_job("infer"),
+        **network_job(CONFIG.resources.infer),
     params:
-        shards=CONFIG["shards"],
-        module="workflow_scripts.segment",
-        settings=lambda wildcards: view_settings(
-            "prediction", wildcards.variant, without=["crf", "splits"]
-        ),
+        shards=CONFIG.shards,
+        settings=prediction_settings,
     shell:
         command(
             "--split {wildcards.split}",
@@ -147,21 +129,19 @@ rule segment_crf:
     input:
         unpack(test_images),
         **DATA_INPUT,
-        code=code("segment_crf"),
-        predictions="results/{dataset}/{variant}/seed{seed}/stage{stage}/predictions/{split}/shard{shard}.h5",
+        predictions=of_stage("predictions/{split}/shard{shard}.h5"),
     output:
-        "results/{dataset}/{variant}/seed{seed}/stage{stage}/predictions_crf/{split}/shard{shard}.h5",
+        of_stage("predictions_crf/{split}/shard{shard}.h5"),
     log:
-        "results/logs/{dataset}/{variant}/seed{seed}/stage{stage}/predictions_crf/{split}/shard{shard}.log",
+        log_of_stage("predictions_crf/{split}/shard{shard}.log"),
     benchmark:
-        "results/benchmarks/{dataset}/{variant}/seed{seed}/stage{stage}/predictions_crf/{split}/shard{shard}.tsv"
-    threads: CONFIG["resources"]["crf"]["threads"]
+        benchmark_of_stage("predictions_crf/{split}/shard{shard}.tsv")
+    threads: CONFIG.resources.crf.threads
     resources:
-        **cpu_job("crf"),
+        **cpu_job(CONFIG.resources.crf),
     params:
-        shards=CONFIG["shards"],
-        module="workflow_scripts.segment_crf",
-        settings=lambda wildcards: as_json(VARIANTS[wildcards.variant]["prediction"]["crf"]),
+        shards=CONFIG.shards,
+        settings=lambda wildcards: as_json(VARIANTS[wildcards.variant].prediction.crf),
     shell:
         command(
             "--split {wildcards.split}",

@@ -5,17 +5,14 @@ rule make_voc_submission:
     input:
         **DATA_INPUT,
         test_images=TEST_IMAGES,
-        code=code("make_voc_submission"),
         labels=submitted_labels,
     output:
         "results/{dataset}/submission/{variant}_seed{seed}_stage{stage}.tar.gz",
     log:
-        "results/logs/{dataset}/{variant}/seed{seed}/stage{stage}/voc_submission.log",
-    threads: CONFIG["resources"]["small"]["threads"]
+        log_of_stage("voc_submission.log"),
+    threads: CONFIG.resources.small.threads
     resources:
-        **cpu_job("small"),
-    params:
-        module="workflow_scripts.make_voc_submission",
+        **cpu_job(CONFIG.resources.small),
     shell:
         command(
             "--labels {input.labels}",

@@ -1,18 +1,28 @@
-"""Fixtures that more than one test module uses."""
+"""Fixtures that more than one test file uses, and the marker of tests that take their time."""
 
 import json
 import logging
 from pathlib import Path
 
 import pytest
-import torch
-from torch import nn
+from repository import ROOT
+from tiny_network import TinyBackbone
+from tiny_run import TINY_DEMO, TINY_RUN
 from workspace import Workspace
 
-from model.backbones import BACKBONES, FixedBatchNorm2d
-from wsss.inference import Viewer
+from model.backbones import BACKBONES
 
-REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+REAL_DATA = ROOT.parent / "shared" / "data"
+WORKFLOW = ROOT / "tests/workflow"
+WORKSPACES = {"fresh_workspace", "finished_workspace"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark what starts Snakemake; files that train mark themselves."""
+    for item in items:
+        if WORKFLOW in item.path.parents or WORKSPACES & set(item.fixturenames):
+            item.add_marker("run")
 
 
 @pytest.fixture
@@ -23,6 +33,23 @@ def real_data():
     return REAL_DATA
 
 
+@pytest.fixture
+def coco_tiny(real_data, tmp_path):
+    """Section `dataset` of coco2017-tiny, by links: its masks land in a folder of the test."""
+    for path in (real_data / "coco2017-tiny").iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    file = "annotations/instances_train2017.json"
+    section = {
+        "train_images": "images",
+        "val_images": "images",
+        "train_annotations": file,
+        "val_annotations": file,
+        "train_list": "train.txt",
+        "val_list": "val.txt",
+    }
+    return {"name": "tiny", "format": "coco", "root": str(tmp_path), "coco": section}
+
+
 @pytest.fixture(params=["a file", "below a file", "below /proc"])
 def no_folder(request, tmp_path):
     """A path where no folder can be made, not even by root."""
@@ -31,47 +58,11 @@ def no_folder(request, tmp_path):
     return places.get(request.param, Path("/proc/none/of/these"))
 
 
-class TinyBackbone(nn.Module):
-    """Eight channels at stride 8, with dropout and fixed norms as the real ones have."""
-
-    channels, stride = 8, 8
-    mean, std = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
-
-    def __init__(self, output_stride=8):
-        super().__init__()
-        self.stem = nn.Conv2d(3, 8, 9, stride=8, padding=4)
-        self.bn = FixedBatchNorm2d(8)
-        self.dropout = nn.Dropout2d(0.3)
-        self.body = nn.Conv2d(8, 8, 1)
-
-    def forward(self, images):
-        return torch.relu(self.body(self.dropout(torch.relu(self.bn(self.stem(images))))))
-
-
 @pytest.fixture
 def tiny_backbone(monkeypatch):
-    """Registers the backbone `tiny` for one test."""
-    monkeypatch.setitem(BACKBONES, "tiny", TinyBackbone)
-
-
-def varied(network, image):
-    """An untrained network, in evaluation mode, whose predictions vary over an image.
-
-    As it is, it sees one class everywhere, since its affinity is an even average. Here attention
-    is made selective, and each class a direction in which the features of the image vary.
-    """
-    for attention in (network.seg_att, network.sal_att):
-        attention.theta.weight.data *= 8
-        attention.phi.weight.data *= 8
-    layer, network.seg_conv4 = network.seg_conv4, nn.Identity()
-    view = Viewer(network.eval(), torch.device("cpu"), 96)
-    features = view.run(image).segmentation[0].flatten(1).clone()
-    network.seg_conv4 = layer
-    mean = features.mean(dim=1)
-    weight = torch.randn(layer.weight.shape[:2])
-    weight -= torch.outer(weight @ mean, mean) / (mean @ mean)
-    layer.weight.data = (4 * weight / (weight @ features).std())[..., None, None]
-    return network
+    """Registers the backbone `tiny` for one test, and under a name that settings may have."""
+    for name in ("tiny", "resnet38"):
+        monkeypatch.setitem(BACKBONES, name, TinyBackbone)
 
 
 @pytest.fixture(autouse=True)
@@ -82,34 +73,6 @@ def forget_log_handlers():
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
-
-
-# As small as it can be: what is learnt from it is worth nothing, what lands where is. Values that
-# tests change are set here, whatever the recipe has.
-TINY_RUN = {
-    "device": "cpu",
-    "backbone": {"output_stride": 16},
-    "classifier": {
-        "epochs": 1,
-        "batch_size": 4,
-        "learning_rate": 0.01,
-        "crop": 64,
-        "resize": {"long_side": [64, 96]},
-    },
-    "cam": {"scales": [1.0], "flip": False},
-    "pseudo_labels": {"cam_threshold": 0.2, "saliency_crf": {"iterations": 1}},
-    "stage": {
-        "epochs": 1,
-        "batch_size": 4,
-        "learning_rate": 0.01,
-        "later_learning_rate": 0.005,
-        "crop": 64,
-    },
-    "prediction": {"scales": [1.0], "flip": False, "crf": {"iterations": 10}},
-    "compute": {"workers": 0},
-    "resources": {kind: {"threads": 1} for kind in ("train", "infer", "crf", "index")},
-}
-TINY_DEMO = {"demo": {"train_images": 8, "val_images": 4, "size": [96, 64]}}
 
 
 @pytest.fixture(scope="session")

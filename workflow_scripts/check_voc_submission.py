@@ -5,25 +5,22 @@ python -m workflow_scripts.check_voc_submission ARCHIVE --list TEST_LIST --image
 Another list than VOC 2012's 1,456 ids is a problem too, but for --any-count.
 """
 
-import argparse
 from collections import Counter
 from pathlib import Path
 
-from workflow_scripts.command import run
+from workflow_scripts.jobs.command import documented_parser, run
 from wsss.datasets.voc import read_list
 from wsss.errors import InputError, listed
-from wsss.voc_submission import TEST_IMAGES, check_submission, photograph_sizes
+from wsss.reports.voc_submission import TEST_IMAGES, check_submission, photograph_sizes
 
 
-def main(argv=None):
-    made = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    made.add_argument("archive", type=Path, metavar="ARCHIVE", help="a .tar.gz")
-    made.add_argument("--list", required=True, metavar="TEST_LIST", help="ids that it must hold")
-    made.add_argument("--images", required=True, type=Path, help="the folder of the photographs")
-    made.add_argument("--any-count", action="store_true", help="allow a list of another length")
-    args = made.parse_args(argv)
+def main(argv: list[str] | None = None) -> int:
+    parser = documented_parser(__doc__)
+    parser.add_argument("archive", type=Path, metavar="ARCHIVE", help="a .tar.gz")
+    parser.add_argument("--list", required=True, metavar="TEST_LIST", help="ids that it must hold")
+    parser.add_argument("--images", required=True, type=Path, help="the folder of the photographs")
+    parser.add_argument("--any-count", action="store_true", help="allow a list of another length")
+    args = parser.parse_args(argv)
     if not args.archive.is_file():
         raise InputError(f"{args.archive}: no such file")
     ids = _ids(args.list)

@@ -8,18 +8,17 @@ images. Nothing is trained or predicted. A seed that a run does not have is left
       --runs baseline/stage0/unrefined multi_task/stage0/unrefined auxsegnet/stage0/refined
 """
 
-import argparse
 import re
 from functools import partial
 from pathlib import Path
 
-from workflow_scripts.arguments import dataset_index, identity
-from workflow_scripts.command import run
-from wsss.artifacts import ArtifactReader
-from wsss.comparison import compare, count
+from workflow_scripts.jobs import arguments
+from workflow_scripts.jobs.command import documented_parser, run
+from wsss.compute.progress import progress
 from wsss.errors import InputError, listed
-from wsss.evaluation import write_table
-from wsss.progress import progress
+from wsss.method.comparison import compare, count
+from wsss.method.evaluation import write_table
+from wsss.storage.artifacts import ArtifactReader
 
 ARTIFACTS = {"unrefined": "predictions", "refined": "predictions", "crf": "predictions_crf"}
 RUN = re.compile(rf"([\w-]+)/stage(\d+)/({'|'.join(ARTIFACTS)})")
@@ -27,7 +26,7 @@ RUN = re.compile(rf"([\w-]+)/stage(\d+)/({'|'.join(ARTIFACTS)})")
 
 def main(argv: list[str] | None = None) -> None:
     args = _parse(argv)
-    index = dataset_index(args)
+    index = arguments.dataset_index(args)
     runs = {name: _open_run(args, index, name) for name in args.runs}
     scored = [record for record in index.split("val") if record.scored and record.mask]
     if not scored:
@@ -44,9 +43,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _parse(argv):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = documented_parser(__doc__)
     parser.add_argument("data", metavar="FOLDER", help="results/NAME of the data set")
     parser.add_argument("--runs", nargs="+", required=True, metavar="RUN")
     parser.add_argument("--seeds", type=int, nargs="+", required=True, metavar="SEED")
@@ -58,13 +55,17 @@ def _parse(argv):
 def _open_run(args, index, name):
     """Seed -> what gives the label map of an image id, for the seeds that the run has."""
     variant, stage, kind = _parts(name)
-    who = identity(args, index) | {"variant": variant, "stage": stage, "split": "val"}
+    identity = arguments.identity(args, index) | {
+        "variant": variant,
+        "stage": stage,
+        "split": "val",
+    }
     pattern = f"{variant}/seed{{}}/stage{stage}/{ARTIFACTS[kind]}/val/shard*.h5"
     label_maps = {}
     for seed in args.seeds:
         shards = sorted(Path(args.data).glob(pattern.format(seed)))
         if shards:
-            reader = ArtifactReader(shards, ARTIFACTS[kind], **who, seed=seed)
+            reader = ArtifactReader(shards, ARTIFACTS[kind], **identity, seed=seed)
             label_maps[seed] = partial(_label_map, reader, name, kind)
     if not label_maps:
         raise InputError(

@@ -5,22 +5,21 @@
 Masks that are there already stay, so that an interrupted run goes on; --force makes them again.
 """
 
-import argparse
 import logging
 import os
 from pathlib import Path
 
-from workflow_scripts.command import run
+from workflow_scripts.jobs.command import documented_parser, run
+from wsss.compute.parallel import map_images
 from wsss.datasets.sbd import MaskMaker, sbd_files, voc_masks
-from wsss.errors import InputError
-from wsss.files import make_folder
-from wsss.parallel import map_images
+from wsss.errors import InputError, listed
+from wsss.storage.files import make_folder
 
 log = logging.getLogger(__name__)
 SHOWN = 3  # images named in the error line
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     args = _parse(argv)
     sbd, own = sbd_files(args.sbd), voc_masks(args.voc)
     out = args.out or args.voc / "SegmentationClassAug"
@@ -31,12 +30,8 @@ def main(argv=None):
     work = MaskMaker(args.voc, own, sbd, out)
     complaints = [text for text in map_images(work, todo, args.threads, "masks") if text]
     if complaints:
-        more = f" (and {len(complaints) - SHOWN} more)" if len(complaints) > SHOWN else ""
-        raise InputError(
-            f"{len(complaints)} of {len(ids)} masks not made: "
-            + "; ".join(complaints[:SHOWN])
-            + more
-        )
+        shown = listed(complaints, SHOWN, "; ")
+        raise InputError(f"{len(complaints)} of {len(ids)} masks not made: {shown}")
     there = len(ids) - len(todo)
     log.info(
         "%d masks in %s: %d of VOC, %d of SBD; %d were there already",
@@ -45,15 +40,13 @@ def main(argv=None):
 
 
 def _parse(argv):
-    made = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    made.add_argument("sbd", type=Path, metavar="SBD_FOLDER", help="the folder that holds cls/")
-    made.add_argument("--voc", type=Path, required=True, help="the folder VOCdevkit/VOC2012")
-    made.add_argument("--out", type=Path, help="default: SegmentationClassAug below --voc")
-    made.add_argument("--threads", type=int, default=os.cpu_count(), help="processes")
-    made.add_argument("--force", action="store_true", help="also make masks that are there")
-    return made.parse_args(argv)
+    parser = documented_parser(__doc__)
+    parser.add_argument("sbd", type=Path, metavar="SBD_FOLDER", help="the folder that holds cls/")
+    parser.add_argument("--voc", type=Path, required=True, help="the folder VOCdevkit/VOC2012")
+    parser.add_argument("--out", type=Path, help="default: SegmentationClassAug below --voc")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="processes")
+    parser.add_argument("--force", action="store_true", help="also make masks that are there")
+    return parser.parse_args(argv)
 
 
 def _check_out(out, devkit, sbd):

@@ -2,14 +2,14 @@
 
 import argparse
 
-from workflow_scripts.command import run
-from wsss.drawing import draw_curves, read_log, save_figure
+from workflow_scripts.jobs.command import run
 from wsss.errors import InputError
+from wsss.reports.curves import draw_curves, read_log, save_figure
 
 
-def main(argv=None):
-    made = argparse.ArgumentParser(description=__doc__)
-    made.add_argument(
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
         "--logs",
         nargs="+",
         action="extend",
@@ -17,8 +17,8 @@ def main(argv=None):
         metavar="NAME=LOG.CSV",
         help="in the order of the runs",
     )
-    made.add_argument("--output", required=True)
-    args = made.parse_args(argv)
+    parser.add_argument("--output", required=True)
+    args = parser.parse_args(argv)
     logs = {}
     for text in args.logs:
         name, separator, path = text.partition("=")

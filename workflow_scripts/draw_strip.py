@@ -4,22 +4,29 @@ Training images: CAMs and pseudo labels of every stage. Validation images: the p
 stage 0 unrefined, the refined ones of every stage, and the last one after the CRF.
 """
 
-from collections.abc import Callable
+from argparse import Namespace
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from workflow_scripts import arguments
-from workflow_scripts.command import run
-from wsss import drawing
-from wsss.artifacts import ArtifactReader
-from wsss.drawing import Tile
+from workflow_scripts.jobs import arguments
+from workflow_scripts.jobs.command import run
+from wsss.datasets.index import DatasetIndex, ImageRecord
 from wsss.errors import InputError, listed
+from wsss.reports import drawing
+from wsss.reports.drawing import Tile
+from wsss.storage.artifacts import ArtifactReader
+from wsss.storage.pixels import resize_image, resize_labels, resize_maps
 
 WIDTH = 1600
 MAX_BYTES = 1_400_000
 TRUTH = "ground truth"
 HIGHEST_TILE = 1.0  # height of a tile over its width, at most
+
+Readers = dict[int, ArtifactReader]  # by stage
+Records = Sequence[ImageRecord]
 
 
 @dataclass(frozen=True)
@@ -27,11 +34,11 @@ class Column:
     """A title, and what stands below it: `read(record)` gives a label map, CAMs, or None."""
 
     title: str
-    read: Callable
+    read: Callable[[ImageRecord], np.ndarray | None]
     is_cams: bool = False
 
 
-def by_stage(values, option, kind, who):
+def by_stage(values: Sequence[str], option: str, kind: str, identity: dict[str, Any]) -> Readers:
     """`STAGE=FILE ...` -> stage -> reader over the stage's shards, stages ascending.
 
     Stages without images are left out: a data set may have nothing to validate on.
@@ -42,56 +49,50 @@ def by_stage(values, option, kind, who):
         if not (stage.isdecimal() and separator and path):
             raise InputError(f"{option} {value}: write STAGE=FILE, e.g. 0=shard0.h5")
         paths.setdefault(int(stage), []).append(path)
-    readers = {s: ArtifactReader(paths[s], kind, **who, stage=s) for s in sorted(paths)}
+    readers = {s: ArtifactReader(paths[s], kind, **identity, stage=s) for s in sorted(paths)}
     return {stage: reader for stage, reader in readers.items() if reader.ids}
 
 
-def training_columns(index, cams, labels):
+def training_columns(index: DatasetIndex, cams: Readers, labels: Readers) -> list[Column]:
     """CAMs, then pseudo labels, a column a stage, then the ground truth."""
     return [
-        *(
-            Column(f"CAM, stage {s}", lambda r, c=c: c.read(r.image_id).array, is_cams=True)
-            for s, c in cams.items()
-        ),
-        *(
-            Column(f"pseudo label, stage {s}", _part(reader, "segmentation"))
-            for s, reader in labels.items()
-        ),
+        *(Column(f"CAM, stage {s}", _array(r), is_cams=True) for s, r in cams.items()),
+        *(Column(f"pseudo label, stage {s}", _array(r, "segmentation")) for s, r in labels.items()),
         Column(TRUTH, _truth(index)),
     ]
 
 
-def prediction_columns(index, plain, crf):
+def prediction_columns(index: DatasetIndex, plain: Readers, crf: Readers) -> list[Column]:
     """Unrefined at the first stage, refined at every stage, CRF at the last, ground truth."""
-    columns = [Column(f"unrefined, stage {s}", _part(plain[s], "unrefined")) for s in [*plain][:1]]
-    for stage, reader in plain.items():
-        # A network without affinity refines nothing.
-        if "refined" in reader.read(reader.ids[0]).array:
-            columns.append(Column(f"refined, stage {stage}", _part(reader, "refined")))
-    for stage in [*crf][-1:]:
-        columns.append(Column(f"CRF, stage {stage}", _part(crf[stage])))
-    return [*columns, Column(TRUTH, _truth(index))]
+    # A network without affinity refines nothing.
+    refined = {s: r for s, r in plain.items() if "refined" in r.names(r.ids[0])}
+    return [
+        *(Column(f"unrefined, stage {s}", _array(plain[s], "unrefined")) for s in [*plain][:1]),
+        *(Column(f"refined, stage {s}", _array(r, "refined")) for s, r in refined.items()),
+        *(Column(f"CRF, stage {s}", _array(crf[s])) for s in [*crf][-1:]),
+        Column(TRUTH, _truth(index)),
+    ]
 
 
-def _part(reader, name=None):
-    def read(record):
-        array = reader.read(record.image_id).array
-        return array if name is None else array[name]
-
-    return read
+def _array(reader, name=None):
+    if name is None:
+        return lambda record: reader.read(record.image_id).array
+    return lambda record: reader.read(record.image_id, [name]).array[name]
 
 
 def _truth(index):
     return lambda record: index.read_mask(record) if record.mask else None
 
 
-def choose(index, split, readers, count, ids):
+def choose(
+    records: Records, readers: Collection[ArtifactReader], count: int, ids: Collection[str]
+) -> list[ImageRecord]:
     """Records to show, among those that every reader has.
 
-    Those of `ids` that are in the split; without ids, the first with a mask and several classes,
-    taking what shows a new class before what does not.
+    Those of `ids`; without ids, the first with a mask and several classes, taking what shows a new
+    class before what does not.
     """
-    shown = [r for r in index.split(split) if all(r.image_id in reader for reader in readers)]
+    shown = [r for r in records if all(r.image_id in reader for reader in readers)]
     if ids:
         return [record for record in shown if record.image_id in ids]
     shown.sort(key=lambda record: (record.mask is None, len(record.labels) < 2))
@@ -102,20 +103,22 @@ def choose(index, split, readers, count, ids):
     return (fresh + rest)[:count]
 
 
-def worth_showing(columns, records):
+def worth_showing(columns: list[Column], records: Records) -> list[Column]:
     """The columns without the ground truth, where none of the records has any."""
     if any(record.mask for record in records):
         return columns
     return [column for column in columns if column.title != TRUTH]
 
 
-def block(index, headline, records, columns, tile_width):
+def block(
+    index: DatasetIndex, headline: str, records: Records, columns: list[Column], tile_width: int
+) -> tuple[np.ndarray, set[int]]:
     """A row of tiles per record below a headline; returns the picture and the class ids in it."""
     rows, seen = [], set()
     for number, record in enumerate(records):
         image = index.read_image(record)
         box = (round(HIGHEST_TILE * tile_width), tile_width)
-        image = drawing.resized_image(image, drawing.fitted_size(image.shape[:2], box))
+        image = resize_image(image, drawing.fitted_size(image.shape[:2], box))
         tiles = [Tile(image, "" if number else "input")]
         for column in columns:
             picture, ids = picture_of(column, record, image)
@@ -126,26 +129,29 @@ def block(index, headline, records, columns, tile_width):
     return drawing.stack([drawing.title(headline, panel.shape[1]), panel]), seen
 
 
-def picture_of(column, record, image):
+def picture_of(
+    column: Column, record: ImageRecord, image: np.ndarray
+) -> tuple[np.ndarray | None, Collection[int]]:
     """The picture of a column for a record at the size of `image`, and the class ids in it."""
     array, size = column.read(record), image.shape[:2]
     if array is None:
         return None, ()
     if column.is_cams:
-        maps = [drawing.resized_map(cam, size) for cam in array] or [np.zeros(size)]
-        return drawing.heat_overlay(image, np.max(maps, axis=0)), ()
-    labels = drawing.resized_labels(array, size)
+        return drawing.heat_overlay(image, resize_maps(array, size).max(axis=0, initial=0)), ()
+    labels = resize_labels(array, size)
     return drawing.colourise(labels), np.unique(labels).tolist()
 
 
-def main(argv=None):
-    made = arguments.parser(__doc__)
+def main(argv: list[str] | None = None) -> None:
+    parser = arguments.command_parser(__doc__)
     for name in ("cams", "pseudo-labels", "predictions", "predictions-crf"):
-        made.add_argument(f"--{name}", nargs="+", action="extend", default=[], metavar="STAGE=FILE")
-    made.add_argument("--images", type=int, default=4, help="number of images per block")
-    made.add_argument("--ids", nargs="+", default=[], help="show these instead")
-    made.add_argument("--output", required=True)
-    args = made.parse_args(argv)
+        parser.add_argument(
+            f"--{name}", nargs="+", action="extend", default=[], metavar="STAGE=FILE"
+        )
+    parser.add_argument("--images", type=int, default=4, help="number of images per block")
+    parser.add_argument("--ids", nargs="+", default=[], help="show these instead")
+    parser.add_argument("--output", required=True)
+    args = parser.parse_args(argv)
     index = arguments.dataset_index(args)
     unknown = [i for i in args.ids if i not in {record.image_id for record in index.records}]
     if unknown:
@@ -156,22 +162,22 @@ def main(argv=None):
     drawing.save_picture(args.output, picture, MAX_BYTES)
 
 
-def draw_blocks(args, index):
+def draw_blocks(args: Namespace, index: DatasetIndex) -> tuple[list[np.ndarray], set[int]]:
     """The blocks for which there are files and images, and the class ids in them."""
-    who = arguments.identity(args, index)
-    cams = by_stage(args.cams, "--cams", "cams", who)
-    labels = by_stage(args.pseudo_labels, "--pseudo-labels", "pseudo_labels", who)
-    plain = by_stage(args.predictions, "--predictions", "predictions", who)
-    crf = by_stage(args.predictions_crf, "--predictions-crf", "predictions_crf", who)
+    identity = arguments.identity(args, index)
+    cams = by_stage(args.cams, "--cams", "cams", identity)
+    labels = by_stage(args.pseudo_labels, "--pseudo-labels", "pseudo_labels", identity)
+    plain = by_stage(args.predictions, "--predictions", "predictions", identity)
+    crf = by_stage(args.predictions_crf, "--predictions-crf", "predictions_crf", identity)
     blocks = [
         (
             "Training images: class activation maps and pseudo labels, stage by stage",
-            choose(index, "train", [*cams.values(), *labels.values()], args.images, args.ids),
+            choose(index.split("train"), [*cams.values(), *labels.values()], args.images, args.ids),
             training_columns(index, cams, labels) if cams or labels else [],
         ),
         (
             "Validation images: predictions, made without their labels",
-            choose(index, "val", [*plain.values(), *crf.values()], args.images, args.ids),
+            choose(index.split("val"), [*plain.values(), *crf.values()], args.images, args.ids),
             prediction_columns(index, plain, crf) if plain or crf else [],
         ),
     ]

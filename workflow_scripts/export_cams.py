@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from workflow_scripts.command import run
-from workflow_scripts.export_job import export_images, export_parser, open_exported
-from wsss.artifacts import ArtifactReader
-from wsss.cam_files import IRN_STRIDE, WRITERS, file_classes, strided_size
-from wsss.datasets.index import DatasetIndex, check_id
+from workflow_scripts.jobs.command import run
+from workflow_scripts.jobs.export import export_images, export_parser, open_exported
+from wsss.datasets.cam_files import IRN_STRIDE, WRITERS, file_classes, strided_size
+from wsss.datasets.index import DatasetIndex, ImageRecord, check_id
 from wsss.errors import InputError
-from wsss.pseudo_labels import upsample
+from wsss.storage.artifacts import ArtifactReader
+from wsss.storage.pixels import resize_maps
 
 
 @dataclass
@@ -27,7 +27,7 @@ class CamExport:
     style: str
     folder: Path
 
-    def __call__(self, record):
+    def __call__(self, record: ImageRecord) -> None:
         found = self.cams.read(record.image_id)
         cams, keys = found.array.astype(np.float32), found.attributes["keys"]
         size = (record.height, record.width)
@@ -39,20 +39,20 @@ class CamExport:
         WRITERS[self.style](
             self.folder / f"{check_id(record.image_id, 'CAMs')}.npy",
             [numbers[key] for key in keys],
-            upsample(cams, size),
-            upsample(cams, strided_size(size, IRN_STRIDE)),
+            resize_maps(cams, size),
+            resize_maps(cams, strided_size(size, IRN_STRIDE)),
         )
 
 
-def main(argv=None):
-    made = export_parser(__doc__)
-    made.add_argument(
+def main(argv: list[str] | None = None) -> None:
+    parser = export_parser(__doc__)
+    parser.add_argument(
         "--format",
         required=True,
         choices=list(WRITERS),
         help="psa: a dict of class -> map; irn: keys, cam (stride 4) and high_res",
     )
-    args = made.parse_args(argv)
+    args = parser.parse_args(argv)
     index, cams = open_exported(args, "cams")
     work = CamExport(index, cams, args.format, Path(args.out))
     export_images(work, index, cams, args.threads, "exporting CAMs")

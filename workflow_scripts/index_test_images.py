@@ -5,8 +5,9 @@ A file of its own, so that images which come later train nothing again.
 
 import logging
 
-from workflow_scripts import arguments
-from workflow_scripts.command import run
+from workflow_scripts.jobs import arguments
+from workflow_scripts.jobs.command import run
+from wsss.configuration.sections import UnnamedDataset
 from wsss.datasets.formats import with_test_images
 from wsss.datasets.index import TEST, write_test_images
 
@@ -14,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 def main(argv=None):
-    args = arguments.parser(__doc__).parse_args(argv)
+    args = arguments.command_parser(__doc__, UnnamedDataset).parse_args(argv)
     index = with_test_images(arguments.dataset_index(args), args.settings)
     write_test_images(index, args.data)
     log.info("%d images to predict", len(index.split(TEST)))

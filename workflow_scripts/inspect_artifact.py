@@ -8,25 +8,30 @@ With --ids: every image id, one a line.
   python -m workflow_scripts.inspect_artifact FILE train_0007 --png train_0007.png
 """
 
-import argparse
 import os
 import sys
+from argparse import Namespace
+from collections.abc import Iterable
 from pathlib import Path
 
-from workflow_scripts.command import run
-from workflow_scripts.export_job import data_above
-from wsss.artifact_pictures import draw_image
+import numpy as np
+
+from workflow_scripts.jobs.command import documented_parser, run
+from workflow_scripts.jobs.export import data_above
 from wsss.datasets.index import TEST, read_dataset
-from wsss.drawing import save_picture
 from wsss.errors import InputError
-from wsss.inspection import Artifact, describe_artifact, describe_checkpoint, describe_image
+from wsss.reports.artifact_pictures import draw_image
+from wsss.reports.drawing import save_picture
+from wsss.reports.inspection import Artifact, describe_artifact, describe_checkpoint, describe_image
 
 
-def find_photograph(args, artifact, image_id):
+def find_photograph(
+    args: Namespace, artifact: Artifact, image_id: str
+) -> tuple[np.ndarray | None, np.ndarray | None, str | None]:
     """The photograph and the ground truth of an image, as far as they can be found.
 
     Returns:
-        image or None, mask or None, and a line to tell if something is amiss, or None.
+        uint8 RGB (H, W, 3), uint8 class ids (H, W), and a line to tell if something is amiss.
     """
     folder = args.data or data_above(args.file)
     if folder is None:
@@ -43,27 +48,25 @@ def find_photograph(args, artifact, image_id):
     return image, mask, note
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     args = _parse(argv)
     _check_arguments(args)
     text, picture = look(args)
     if picture is not None:
         save_picture(args.png, picture)
         text.append(f"\n{args.png} written")
-    return print_quietly(text)
+    print_quietly(text)
 
 
 def _parse(argv):
-    made = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    made.add_argument("file", help="an artifact (.h5) or a checkpoint (model.pt)")
-    made.add_argument("id", nargs="?", help="an image id")
-    made.add_argument("--ids", action="store_true", help="list every image id, and nothing else")
-    made.add_argument("--png", help="draw the image with its maps to this file")
-    made.add_argument("--data", help="folder with index.csv; default: the nearest above the file")
-    made.add_argument("--root", help="folder of the photographs, if they have moved")
-    return made.parse_args(argv)
+    parser = documented_parser(__doc__)
+    parser.add_argument("file", help="an artifact (.h5) or a checkpoint (model.pt)")
+    parser.add_argument("id", nargs="?", help="an image id")
+    parser.add_argument("--ids", action="store_true", help="list every image id, and nothing else")
+    parser.add_argument("--png", help="draw the image with its maps to this file")
+    parser.add_argument("--data", help="folder with index.csv; default: the nearest above the file")
+    parser.add_argument("--root", help="folder of the photographs, if they have moved")
+    return parser.parse_args(argv)
 
 
 def _check_arguments(args):
@@ -83,8 +86,8 @@ def _is_checkpoint(path):
     return Path(path).suffix in (".pt", ".pth")
 
 
-def look(args):
-    """Lines of text, and the picture or None."""
+def look(args: Namespace) -> tuple[list[str], np.ndarray | None]:
+    """Lines of text, and the picture."""
     if _is_checkpoint(args.file):
         return describe_checkpoint(args.file), None
     artifact = Artifact(args.file)
@@ -100,7 +103,7 @@ def look(args):
     return text, draw_image(artifact, args.id, image, mask)
 
 
-def print_quietly(lines):
+def print_quietly(lines: Iterable[str]) -> None:
     """Print lines without control characters; a reader that stops early (head) is no error."""
     text = "".join(f"{line}\n" for line in lines)
     text = "".join(c if c.isprintable() or c == "\n" else "?" for c in text)

@@ -3,17 +3,20 @@
 At stage 0 the segmentation may be another tool's, from files, instead of the fusion.
 """
 
+from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from workflow_scripts import arguments
-from workflow_scripts.command import run
-from wsss.artifacts import ArtifactReader, ArtifactWriter
-from wsss.datasets.index import DatasetIndex
-from wsss.files_per_image import FilesPerImage, label_files
-from wsss.parallel import map_images
-from wsss.pseudo_labels import make_pseudo_labels
+from workflow_scripts.jobs import arguments
+from workflow_scripts.jobs.command import run
+from wsss.compute.parallel import map_images
+from wsss.configuration import sections
+from wsss.datasets.files_per_image import FilesPerImage, label_files
+from wsss.datasets.index import DatasetIndex, ImageRecord
+from wsss.method.pseudo_labels import make_pseudo_labels
+from wsss.storage.artifacts import ArtifactReader, ArtifactWriter
 
 
 @dataclass
@@ -21,12 +24,12 @@ class PseudoLabels:
     """The pseudo labels of a record; picklable, so that processes can share the work."""
 
     index: DatasetIndex
+    settings: sections.PseudoLabels
     cams: ArtifactReader
     off_the_shelf: ArtifactReader
-    refined: ArtifactReader | None
-    settings: dict
+    refined: ArtifactReader | None = None
 
-    def __call__(self, record):
+    def __call__(self, record: ImageRecord) -> tuple[np.ndarray, np.ndarray]:
         cams = self.cams.read(record.image_id)
         refined = self.refined and self.refined.read(record.image_id).array.astype(np.float32)
         return make_pseudo_labels(
@@ -47,12 +50,12 @@ class GivenLabels:
     off_the_shelf: ArtifactReader
     files: FilesPerImage
 
-    def __call__(self, record):
+    def __call__(self, record: ImageRecord) -> tuple[np.ndarray, np.ndarray]:
         saliency = self.off_the_shelf.read(record.image_id).array
         return saliency, self.index.read_label_map(record, self.files.path(record))
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     index = arguments.dataset_index(args)
     records = index.shard("train", args.shard, args.shards)
@@ -61,7 +64,7 @@ def main(argv=None):
         args.output,
         "pseudo_labels",
         identity=arguments.identity(args, index, "variant", "seed", "stage") | {"split": "train"},
-        parameters=args.settings,
+        parameters=arguments.given(args.settings),
         sources={path: digest for reader in readers for path, digest in reader.sources.items()},
         expected=[record.image_id for record in records],
     ) as artifact:
@@ -70,36 +73,37 @@ def main(argv=None):
             artifact.write(record.image_id, {"saliency": sal, "segmentation": seg})
 
 
-def parse(argv):
-    made = arguments.parser(__doc__)
-    arguments.add_run(made, "variant", "seed", "stage", "shard", "shards")
-    made.add_argument("--cams", help="for all but labels from files")
-    made.add_argument("--saliency", required=True, help="off-the-shelf saliency")
-    made.add_argument("--refined-saliency", help="refined saliency, for stages >= 1")
-    made.add_argument("--threads", type=int, default=1)
-    made.add_argument("--output", required=True)
-    args = made.parse_args(argv)
-    if "files" not in args.settings and not args.cams:
-        made.error("--cams is needed, or the setting files")
+def parse(argv: list[str] | None) -> Namespace:
+    parser = arguments.command_parser(__doc__, sections.PseudoLabels)
+    arguments.add_run(parser, "variant", "seed", "stage", "shard", "shards")
+    parser.add_argument("--cams", help="for all but labels from files")
+    parser.add_argument("--saliency", required=True, help="off-the-shelf saliency")
+    parser.add_argument("--refined-saliency", help="refined saliency, for stages >= 1")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--output", required=True)
+    args = parser.parse_args(argv)
+    if args.settings.initial == "fusion" and not args.cams:
+        parser.error("--cams is needed, or the setting initial: files")
     return args
 
 
-def work_of(args, index, records):
+def work_of(
+    args: Namespace, index: DatasetIndex, records: Sequence[ImageRecord]
+) -> tuple[PseudoLabels | GivenLabels, list[ArtifactReader]]:
     """The function that makes the pseudo labels of a record, and the artifacts that it reads."""
     data = arguments.identity(args, index)
     saliency = ArtifactReader(args.saliency, "saliency", **data)
-    if "files" in args.settings:
-        files = label_files(args.settings["files"])
+    if args.settings.initial == "files":
+        files = label_files(args.settings.files)
         files.check(records)
         return GivenLabels(index, saliency, files), [saliency]
-    made_by = {"seed": args.seed, "stage": args.stage}
-    made_by |= {"variant": args.variant} if args.stage else {}
-    cams = ArtifactReader(args.cams, "cams", **data, **made_by)
-    if not args.refined_saliency:
-        return PseudoLabels(index, cams, saliency, None, args.settings), [cams, saliency]
-    refined = ArtifactReader(args.refined_saliency, "refined_saliency", **data, **made_by)
-    work = PseudoLabels(index, cams, saliency, refined, args.settings)
-    return work, [cams, saliency, refined]
+    identity = data | {"seed": args.seed, "stage": args.stage}
+    identity |= {"variant": args.variant} if args.stage else {}
+    cams = ArtifactReader(args.cams, "cams", **identity)
+    readers = [cams, saliency]
+    if args.refined_saliency:
+        readers.append(ArtifactReader(args.refined_saliency, "refined_saliency", **identity))
+    return PseudoLabels(index, args.settings, *readers), readers
 
 
 if __name__ == "__main__":

@@ -3,32 +3,32 @@
 import logging
 from pathlib import Path
 
-from workflow_scripts import arguments
-from workflow_scripts.command import run
-from wsss.artifacts import ArtifactReader
+from workflow_scripts.jobs import arguments
+from workflow_scripts.jobs.command import run
+from wsss.compute.progress import progress
 from wsss.datasets.voc import CLASSES
 from wsss.errors import InputError
-from wsss.images import image_size
-from wsss.progress import progress
-from wsss.voc_submission import write_submission
+from wsss.reports.voc_submission import write_submission
+from wsss.storage.artifacts import ArtifactReader
+from wsss.storage.images import image_size
 
 log = logging.getLogger(__name__)
 
 
-def main(argv=None):
-    made = arguments.parser(__doc__)
-    arguments.add_run(made, "variant", "seed", "stage")
-    made.add_argument("--labels", nargs="+", required=True, help="predictions_crf of all shards")
-    made.add_argument("--output", required=True, help="the .tar.gz")
-    args = made.parse_args(argv)
+def main(argv: list[str] | None = None) -> None:
+    parser = arguments.command_parser(__doc__)
+    arguments.add_run(parser, "variant", "seed", "stage")
+    parser.add_argument("--labels", nargs="+", required=True, help="predictions_crf of all shards")
+    parser.add_argument("--output", required=True, help="the .tar.gz")
+    args = parser.parse_args(argv)
     index = arguments.dataset_index(args, test=True)
     records = index.split("test")
     if index.classes != CLASSES:
         raise InputError("dataset.classes: the server wants VOC's 20 classes in order: set null")
     if not records:
         raise InputError("dataset.voc.test_list names no image: name VOC 2012's test list")
-    who = arguments.identity(args, index, "variant", "seed", "stage") | {"split": "test"}
-    labels = ArtifactReader(args.labels, "predictions_crf", **who)
+    identity = arguments.identity(args, index, "variant", "seed", "stage") | {"split": "test"}
+    labels = ArtifactReader(args.labels, "predictions_crf", **identity)
     maps = (
         (record.image_id, labels.read(record.image_id).array)
         for record in progress(records, desc="masks", unit="image")

@@ -2,29 +2,29 @@
 
 from contextlib import ExitStack
 
-from workflow_scripts import arguments
-from workflow_scripts.command import run
-from workflow_scripts.network_job import load_viewer
-from wsss.artifacts import ArtifactWriter
-from wsss.inference import refined_maps
-from wsss.progress import progress
+from workflow_scripts.jobs import arguments
+from workflow_scripts.jobs.command import run
+from workflow_scripts.jobs.network import Views, load_viewer
+from wsss.compute.progress import progress
+from wsss.method.inference import refined_maps
+from wsss.storage.artifacts import ArtifactWriter
 
 
-def main(argv=None):
-    made = arguments.parser(__doc__)
-    arguments.add_run(made, "variant", "seed", "stage", "shard", "shards")
-    arguments.add_hardware(made)
-    made.add_argument("--model", required=True, help="the model of the stage before")
-    made.add_argument("--output-cams", required=True)
-    made.add_argument("--output-saliency", required=True)
-    args = made.parse_args(argv)
+def main(argv: list[str] | None = None) -> None:
+    parser = arguments.command_parser(__doc__, Views)
+    arguments.add_run(parser, "variant", "seed", "stage", "shard", "shards")
+    arguments.add_hardware(parser)
+    parser.add_argument("--model", required=True, help="the model of the stage before")
+    parser.add_argument("--output-cams", required=True)
+    parser.add_argument("--output-saliency", required=True)
+    args = parser.parse_args(argv)
     index = arguments.dataset_index(args)
-    who = arguments.identity(args, index, "variant", "seed", "stage")
-    viewer, digest = load_viewer(args, **(who | {"stage": args.stage - 1}))
+    identity = arguments.identity(args, index, "variant", "seed", "stage")
+    viewer, digest = load_viewer(args, **(identity | {"stage": args.stage - 1}))
     records = index.shard("train", args.shard, args.shards)
     common = {
-        "identity": who | {"split": "train"},
-        "parameters": args.settings,
+        "identity": identity | {"split": "train"},
+        "parameters": arguments.given(args.settings),
         "sources": {"model": digest},
         "expected": [record.image_id for record in records],
     }
@@ -37,7 +37,7 @@ def main(argv=None):
             keys = arguments.class_keys(index, record)
             image = index.read_image(record)
             cams, saliency = refined_maps(
-                viewer, image, keys, args.settings["scales"], args.settings["flip"]
+                viewer, image, keys, args.settings.scales, args.settings.flip
             )
             size = list(image.shape[:2])
             cams_out.write(record.image_id, cams, keys=keys, size=size)

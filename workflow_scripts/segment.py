@@ -1,36 +1,45 @@
 """Predictions of a shard: label maps unrefined and refined, and merged probabilities."""
 
-from workflow_scripts import arguments
-from workflow_scripts.command import run
-from workflow_scripts.network_job import load_viewer
-from wsss.artifacts import ArtifactWriter
-from wsss.inference import predict
-from wsss.progress import progress
+from typing import Literal
+
+from workflow_scripts.jobs import arguments
+from workflow_scripts.jobs.command import run
+from workflow_scripts.jobs.network import Views, load_viewer
+from wsss.compute.progress import progress
+from wsss.method.inference import predict
+from wsss.storage.artifacts import ArtifactWriter
 
 
-def main(argv=None):
-    made = arguments.parser(__doc__)
-    arguments.add_run(made, "variant", "seed", "stage", "split", "shard", "shards")
-    arguments.add_hardware(made)
-    made.add_argument("--model", required=True)
-    made.add_argument("--output", required=True)
-    args = made.parse_args(argv)
+class PredictionViews(Views):
+    """How the views of a photograph are merged, too."""
+
+    merge: Literal["max", "mean"]
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = arguments.command_parser(__doc__, PredictionViews)
+    arguments.add_run(parser, "variant", "seed", "stage", "split", "shard", "shards")
+    arguments.add_hardware(parser)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--output", required=True)
+    args = parser.parse_args(argv)
     index = arguments.dataset_index(args)
-    who = arguments.identity(args, index, "variant", "seed", "stage")
-    viewer, digest = load_viewer(args, **who)
+    identity = arguments.identity(args, index, "variant", "seed", "stage")
+    viewer, digest = load_viewer(args, **identity)
+    views = args.settings
     records = index.shard(args.split, args.shard, args.shards)
     with ArtifactWriter(
         args.output,
         "predictions",
-        identity=who | {"split": args.split},
-        parameters=args.settings,
+        identity=identity | {"split": args.split},
+        parameters=arguments.given(args.settings),
         sources={"model": digest},
         expected=[record.image_id for record in records],
     ) as artifact:
         for record in progress(records, desc="segmenting", unit="image"):
             image = index.read_image(record)
-            arrays, keys = predict(viewer, image, args.settings)
-            artifact.write(record.image_id, arrays, keys=keys, size=list(image.shape[:2]))
+            arrays, labels = predict(viewer, image, views.scales, views.flip, views.merge)
+            artifact.write(record.image_id, arrays, keys=labels, size=list(image.shape[:2]))
 
 
 if __name__ == "__main__":

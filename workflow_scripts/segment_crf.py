@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 
-from workflow_scripts import arguments
-from workflow_scripts.command import run
-from wsss.artifacts import ArtifactReader, ArtifactWriter
-from wsss.datasets.index import DatasetIndex
-from wsss.label_maps import label_map_of
-from wsss.parallel import map_images
+import numpy as np
+
+from workflow_scripts.jobs import arguments
+from workflow_scripts.jobs.command import run
+from wsss.compute.parallel import map_images
+from wsss.configuration.sections import Crf
+from wsss.datasets.index import DatasetIndex, ImageRecord
+from wsss.method.label_maps import label_map_of
+from wsss.storage.artifacts import ArtifactReader, ArtifactWriter
 
 
 @dataclass
@@ -16,32 +19,32 @@ class CrfLabels:
 
     index: DatasetIndex
     predictions: ArtifactReader
-    settings: dict
+    crf: Crf
 
-    def __call__(self, record):
+    def __call__(self, record: ImageRecord) -> np.ndarray:
         image = self.index.read_image(record)
         prediction = self.predictions.read(record.image_id)
-        probabilities, keys = prediction.array["probabilities"], prediction.attributes["keys"]
-        return label_map_of(image, probabilities, keys, self.settings)
+        probabilities, labels = prediction.array["probabilities"], prediction.attributes["keys"]
+        return label_map_of(image, probabilities, labels, self.crf)
 
 
-def main(argv=None):
-    made = arguments.parser(__doc__)
-    arguments.add_run(made, "variant", "seed", "stage", "split", "shard", "shards")
-    made.add_argument("--predictions", required=True)
-    made.add_argument("--threads", type=int, default=1)
-    made.add_argument("--output", required=True)
-    args = made.parse_args(argv)
+def main(argv: list[str] | None = None) -> None:
+    parser = arguments.command_parser(__doc__, Crf)
+    arguments.add_run(parser, "variant", "seed", "stage", "split", "shard", "shards")
+    parser.add_argument("--predictions", required=True)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--output", required=True)
+    args = parser.parse_args(argv)
     index = arguments.dataset_index(args)
-    who = arguments.identity(args, index, "variant", "seed", "stage", "split")
-    predictions = ArtifactReader(args.predictions, "predictions", **who)
+    identity = arguments.identity(args, index, "variant", "seed", "stage", "split")
+    predictions = ArtifactReader(args.predictions, "predictions", **identity)
     records = index.shard(args.split, args.shard, args.shards)
     work = CrfLabels(index, predictions, args.settings)
     with ArtifactWriter(
         args.output,
         "predictions_crf",
-        identity=who,
-        parameters=args.settings,
+        identity=identity,
+        parameters=arguments.given(args.settings),
         sources=predictions.sources,
         expected=[record.image_id for record in records],
     ) as artifact:

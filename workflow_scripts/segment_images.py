@@ -16,50 +16,55 @@ import argparse
 import os
 from pathlib import Path
 
-from workflow_scripts.command import run
-from wsss.crf import SEGMENTATION_CRF
-from wsss.devices import PRECISIONS, prepare_device
-from wsss.errors import InputError, printable
-from wsss.files import make_folder
-from wsss.images import read_image
-from wsss.mask_files import mask_names, write_class_table, write_mask_files, write_mask_table
-from wsss.photographs import Inputs, find_photographs
-from wsss.progress import note, progress
-from wsss.segmenter import load_segmenter
+import numpy as np
+
+from workflow_scripts.jobs.command import documented_parser, run
+from wsss.compute.devices import PRECISIONS, prepare_device
+from wsss.compute.progress import note, progress
+from wsss.configuration.sections import SEGMENTATION_CRF
+from wsss.errors import InputError, printable, reason_of
+from wsss.method.segmenter import Segmenter, load_segmenter
+from wsss.reports.mask_files import (
+    mask_names,
+    write_class_table,
+    write_mask_files,
+    write_mask_table,
+)
+from wsss.reports.photographs import Inputs, find_photographs
+from wsss.storage.files import make_folder
+from wsss.storage.images import read_image
 
 PAPER_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5)
 TABLES = ("classes.csv", "masks.csv")
 
 
-def parse(argv):
-    made = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    made.add_argument("model", metavar="MODEL", help="checkpoint of a stage (model.pt)")
-    made.add_argument(
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = documented_parser(__doc__)
+    parser.add_argument("model", metavar="MODEL", help="checkpoint of a stage (model.pt)")
+    parser.add_argument(
         "images", metavar="IMAGES", nargs="+", help="image files, and folders of them"
     )
-    made.add_argument("--out", metavar="DIR", required=True, help="folder for the results")
-    made.add_argument("--scales", type=float, nargs="+", default=PAPER_SCALES, metavar="SCALE")
-    made.add_argument("--flip", action=argparse.BooleanOptionalAction, default=False)
-    made.add_argument("--merge", choices=["max", "mean"], default="max", help="over the views")
-    made.add_argument("--crf", action=argparse.BooleanOptionalAction, default=True)
-    made.add_argument(
+    parser.add_argument("--out", metavar="DIR", required=True, help="folder for the results")
+    parser.add_argument("--scales", type=float, nargs="+", default=PAPER_SCALES, metavar="SCALE")
+    parser.add_argument("--flip", action=argparse.BooleanOptionalAction, default=False)
+    parser.add_argument("--merge", choices=["max", "mean"], default="max", help="over the views")
+    parser.add_argument("--crf", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument(
         "--long-side",
         type=int,
         metavar="PIXELS",
         help="the network sees photographs shrunk to this; 0: as they are; default: as trained",
     )
-    made.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto")
-    made.add_argument("--threads", type=int, default=available_cores())
-    made.add_argument("--precision", choices=list(PRECISIONS), default="fp32")
-    made.add_argument("--alpha", type=float, default=0.5, help="opacity of the overlay, 0..1")
-    args = made.parse_intermixed_args(argv)
+    parser.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto")
+    parser.add_argument("--threads", type=int, default=available_cores())
+    parser.add_argument("--precision", choices=list(PRECISIONS), default="fp32")
+    parser.add_argument("--alpha", type=float, default=0.5, help="opacity of the overlay, 0..1")
+    args = parser.parse_intermixed_args(argv)
     _check(args)
     return args
 
 
-def available_cores():
+def available_cores() -> int:
     """Cores that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
@@ -76,7 +81,7 @@ def _check(args):
         raise InputError(f"--threads {args.threads}: at least 1")
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
     photographs, refused = find_photographs(args.images)
     folder = Path(args.out)
@@ -98,20 +103,22 @@ def main(argv=None):
     return 1 if failed else 0
 
 
-def segmenter_of(args):
+def segmenter_of(args: argparse.Namespace) -> Segmenter:
     """The `Segmenter` of the arguments."""
     device = prepare_device(args.device, gpus=1, seed=0, threads=args.threads)
     return load_segmenter(
         args.model,
         device,
         {"scales": args.scales, "flip": args.flip, "merge": args.merge},
-        SEGMENTATION_CRF if args.crf else SEGMENTATION_CRF | {"iterations": 0},
+        SEGMENTATION_CRF if args.crf else SEGMENTATION_CRF.model_copy(update={"iterations": 0}),
         long_side="trained" if args.long_side is None else args.long_side or None,
         precision=args.precision,
     )
 
 
-def segment_all(segmenter, photographs, folder, alpha):
+def segment_all(
+    segmenter: Segmenter, photographs: dict[str, Path], folder: Path, alpha: float
+) -> list[tuple[str, ...]]:
     """The rows of masks.csv; a photograph that cannot be segmented is one line, and no row."""
     rows = []
     for image_id, path in progress(photographs.items(), desc="segmenting", unit="image"):
@@ -126,12 +133,12 @@ def segment_all(segmenter, photographs, folder, alpha):
     return rows
 
 
-def read_photograph(path):
+def read_photograph(path: Path) -> np.ndarray:
     """The photograph as `read_image` gives it; a path that leads nowhere is refused as such."""
     try:
         path.stat()
     except OSError as error:
-        raise InputError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+        raise InputError(f"{path}: {reason_of(error).lower()}") from error
     return read_image(path)
 
 

@@ -2,18 +2,18 @@
 
 import argparse
 
-from workflow_scripts.command import run
+from workflow_scripts.jobs.command import run
 from wsss.errors import InputError
-from wsss.evaluation import read_table, stage_scores, summarise, write_table
+from wsss.method.evaluation import read_table, stage_scores, summarise, write_table
 
 
-def main(argv=None):
-    made = argparse.ArgumentParser(description=__doc__)
-    made.add_argument("--stages", type=int, nargs="+", required=True, help="a stage per table")
-    made.add_argument("--pseudo-labels", nargs="+", required=True)
-    made.add_argument("--segmentation", nargs="+", required=True)
-    made.add_argument("--output", required=True)
-    args = made.parse_args(argv)
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--stages", type=int, nargs="+", required=True, help="a stage per table")
+    parser.add_argument("--pseudo-labels", nargs="+", required=True)
+    parser.add_argument("--segmentation", nargs="+", required=True)
+    parser.add_argument("--output", required=True)
+    args = parser.parse_args(argv)
     if not len(args.stages) == len(args.pseudo_labels) == len(args.segmentation):
         raise InputError("give one stage, one pseudo-label table and one segmentation table a run")
     runs = {}

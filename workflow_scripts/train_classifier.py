@@ -1,17 +1,22 @@
 """Classification pre-training (paper, section 3.3): the source of the CAMs of stage 0."""
 
 import logging
+from argparse import Namespace
+from collections.abc import Sequence
+from typing import Literal
 
 from model.auxsegnet import AuxSegNet
-from model.weights import load_weights
-from workflow_scripts import arguments
-from workflow_scripts.command import run
-from workflow_scripts.import_closure import code_digest
-from workflow_scripts.training_job import run_training
-from wsss.checkpoint import network_arguments, save_checkpoint
+from model.weights import WeightsReport, load_weights
+from workflow_scripts.jobs import arguments
+from workflow_scripts.jobs.command import run
+from workflow_scripts.jobs.import_closure import code_digest
+from workflow_scripts.jobs.training import run_training
+from wsss.configuration.sections import Backbone, Classifier, Images, Section
 from wsss.errors import InputError
-from wsss.files import sha256_of
-from wsss.training import classifier_loss, run_key, train, write_log
+from wsss.storage.checkpoint import network_arguments, save_checkpoint
+from wsss.storage.files import sha256_of
+from wsss.training.loop import Hardware
+from wsss.training.run import run_key, train, write_log
 
 log = logging.getLogger(__name__)
 
@@ -19,46 +24,65 @@ MODULE = "workflow_scripts.train_classifier"  # __name__ is another where it is 
 CLASSIFIER_ALONE = {"branches": "cls", "affinity": "none"}
 
 
-def main(argv=None):
-    made = arguments.parser(__doc__)
-    arguments.add_run(made, "seed")
-    made.add_argument("--weights", required=True, help="weights that the training starts from")
-    return run_training(made, MODULE, train_classifier, argv)
+class ClassifierNetwork(Section):
+    """What counts of the network: variants with other branches share a classifier."""
+
+    design: Literal["paper", "official"]
 
 
-def train_classifier(args, hardware):
+class ClassifierTraining(Section):
+    """What the classifier is trained with."""
+
+    backbone: Backbone
+    network: ClassifierNetwork
+    classifier: Classifier
+    images: Images
+
+
+def main(argv: list[str] | None = None) -> int | None:
+    parser = arguments.command_parser(__doc__, ClassifierTraining)
+    arguments.add_run(parser, "seed")
+    parser.add_argument("--weights", required=True, help="weights that the training starts from")
+    return run_training(parser, MODULE, train_classifier, argv)
+
+
+def train_classifier(args: Namespace, hardware: Hardware) -> None:
+    """Train, and write the model and its log."""
+    settings, parameters = args.settings, arguments.given(args.settings)
     index = arguments.dataset_index(args)
     network_args = network_arguments(
-        len(index.classes), args.settings["backbone"], args.settings["network"] | CLASSIFIER_ALONE
+        len(index.classes),
+        settings.backbone,
+        **arguments.given(settings.network),
+        **CLASSIFIER_ALONE,
     )
     network = AuxSegNet(**network_args)
     report = start_from(network, args.weights)
     log.info("%s", report)
-    if args.settings["classifier"]["epochs"] == 0:
+    if settings.classifier.epochs == 0:
         require_classifier(report, index.classes)
-    who = arguments.identity(args, index, "seed")
+    identity = arguments.identity(args, index, "seed")
     sources = {args.weights: sha256_of(args.weights)}
+    key = run_key(
+        parameters, identity, sources[args.weights], hardware.kind, code=code_digest(MODULE)
+    )
     rows, clean_up = train(
         network,
-        classifier_loss,
-        args.settings["classifier"],
+        settings.classifier,
         index,
         args.seed,
         hardware,
-        long_side=args.settings["images"]["long_side"],
+        long_side=settings.images.long_side,
         output=args.output,
-        key=run_key(
-            args.settings, who, sources[args.weights], hardware.kind, code=code_digest(MODULE)
-        ),
-        section="classifier",
+        key=key,
     )
     if hardware.ranks.leads:
         write_log(args.log_csv, rows)
-        save_checkpoint(args.output, network, network_args, who, args.settings, sources=sources)
+        save_checkpoint(args.output, network, network_args, identity, parameters, sources=sources)
         clean_up()
 
 
-def start_from(network, path):
+def start_from(network: AuxSegNet, path: str) -> WeightsReport:
     """`load_weights`; what is wrong with them is an error of the configuration."""
     try:
         return load_weights(network, path)
@@ -66,8 +90,8 @@ def start_from(network, path):
         raise InputError(f"backbone.weights: {error}") from error
 
 
-def require_classifier(report, classes):
-    """InputError unless the weights of a `WeightsReport` can do without training."""
+def require_classifier(report: WeightsReport, classes: Sequence[str]) -> None:
+    """InputError unless the weights can do without training."""
     if "fc8.weight" not in report.loaded:
         raise InputError(
             "classifier.epochs: 0 takes the classifier of backbone.weights as it is, but "

@@ -1,70 +1,80 @@
 """Train all branches of AuxSegNet on the pseudo labels of a stage."""
 
-import logging
+from argparse import Namespace
 
 from model.auxsegnet import AuxSegNet
-from workflow_scripts import arguments
-from workflow_scripts.command import run
-from workflow_scripts.import_closure import code_digest
-from workflow_scripts.training_job import run_training
-from wsss.artifacts import ArtifactReader
-from wsss.checkpoint import load_shared_weights, network_arguments, save_checkpoint
-from wsss.training import run_key, stage_loss, train, write_log
-
-log = logging.getLogger(__name__)
+from workflow_scripts.jobs import arguments
+from workflow_scripts.jobs.command import run
+from workflow_scripts.jobs.import_closure import code_digest
+from workflow_scripts.jobs.training import run_training
+from wsss.configuration.sections import Backbone, Images, Network, Section, Stage
+from wsss.storage.artifacts import ArtifactReader
+from wsss.storage.checkpoint import load_shared_weights, network_arguments, save_checkpoint
+from wsss.training.loop import Hardware
+from wsss.training.run import run_key, train, write_log
 
 MODULE = "workflow_scripts.train_stage"  # __name__ is another where it is run by its name
 
 
-def main(argv=None):
-    made = arguments.parser(__doc__)
-    arguments.add_run(made, "variant", "seed", "stage")
-    made.add_argument("--pseudo-labels", nargs="+", required=True)
-    made.add_argument("--model", required=True, help="the model that the training starts from")
-    return run_training(made, MODULE, train_stage, argv)
+class StageTraining(Section):
+    """What a stage is trained with."""
+
+    backbone: Backbone
+    network: Network
+    stage: Stage
+    images: Images
 
 
-def train_stage(args, hardware):
+def main(argv: list[str] | None = None) -> int | None:
+    parser = arguments.command_parser(__doc__, StageTraining)
+    arguments.add_run(parser, "variant", "seed", "stage")
+    parser.add_argument("--pseudo-labels", nargs="+", required=True)
+    parser.add_argument("--model", required=True, help="the model that the training starts from")
+    return run_training(parser, MODULE, train_stage, argv)
+
+
+def train_stage(args: Namespace, hardware: Hardware) -> None:
+    """Train, and write the model and its log."""
+    settings, parameters = args.settings, arguments.given(args.settings)
     index = arguments.dataset_index(args)
     network_args = network_arguments(
-        len(index.classes), args.settings["backbone"], args.settings["network"]
+        len(index.classes), settings.backbone, **arguments.given(settings.network)
     )
     network = AuxSegNet(**network_args)
-    who = arguments.identity(args, index, "variant", "seed", "stage")
+    identity = arguments.identity(args, index, "variant", "seed", "stage")
     start = load_shared_weights(network, args.model, **arguments.identity(args, index, "seed"))
-    labels = ArtifactReader(args.pseudo_labels, "pseudo_labels", **who)
+    labels = ArtifactReader(args.pseudo_labels, "pseudo_labels", **identity)
+    key = run_key(
+        parameters,
+        identity,
+        start["digest"],
+        labels.sources,
+        hardware.kind,
+        code=code_digest(MODULE),
+    )
     rows, clean_up = train(
         network,
-        stage_loss,
-        stage_settings(args.settings["stage"], args.stage),
+        settings_of_stage(settings.stage, args.stage),
         index,
         args.seed + 1000 * (args.stage + 1),  # every stage sees other crops
         hardware,
-        long_side=args.settings["images"]["long_side"],
+        long_side=settings.images.long_side,
         output=args.output,
-        key=run_key(
-            args.settings,
-            who,
-            start["digest"],
-            labels.sources,
-            hardware.kind,
-            code=code_digest(MODULE),
-        ),
-        section="stage",
+        key=key,
         pseudo_labels=labels,
     )
     if hardware.ranks.leads:
         write_log(args.log_csv, rows)
         sources = {args.model: start["digest"], **labels.sources}
-        save_checkpoint(args.output, network, network_args, who, args.settings, sources=sources)
+        save_checkpoint(args.output, network, network_args, identity, parameters, sources=sources)
         clean_up()
 
 
-def stage_settings(settings, stage):
-    """Section `stage` with the learning rate of this stage."""
-    later = settings["later_learning_rate"]
+def settings_of_stage(settings: Stage, stage: int) -> Stage:
+    """The section with the learning rate of this stage."""
+    later = settings.later_learning_rate
     if stage > 0 and later is not None:
-        return settings | {"learning_rate": later}
+        return settings.model_copy(update={"learning_rate": later})
     return settings
 
 

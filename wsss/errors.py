@@ -1,4 +1,10 @@
-"""The exceptions that a person is meant to read."""
+"""The exceptions that a person is meant to read, and the parts of their lines."""
+
+from typing import Any
+
+from model.listing import listed
+
+__all__ = ["InputError", "StoppedError", "listed", "printable", "reason_of"]
 
 
 class InputError(ValueError):
@@ -12,25 +18,23 @@ class InputError(ValueError):
 class StoppedError(Exception):
     """A signal asked the job to stop, and it did so in order; the message is one line."""
 
-    def __init__(self, message, number):
+    def __init__(self, message: str, number: int):
         super().__init__(message)
         self.status = 128 + number
 
 
-def listed(items, limit=5):
-    """Join the first few items of a collection for an error line: ``a, b, c (and 7 more)``."""
-    items = [str(item) for item in items]
-    shown = ", ".join(items[:limit])
-    return shown if len(items) <= limit else f"{shown} (and {len(items) - limit} more)"
-
-
-def printable(text):
+def printable(text: Any) -> str:
     """Text from outside as part of a line: a file name may hold line feeds, or steer a terminal."""
     escaped = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
     return "".join(escaped)
 
 
-def reason_of(error):
+def reason_of(error: BaseException) -> str:
     """What an error of a library or of the system says, as part of a line."""
     said = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return printable(" ".join(said.split())[:120])
+
+
+def last_line(text: str) -> str:
+    """The last line of what a program or a traceback says, which tells what went wrong."""
+    return (text.strip().splitlines() or [""])[-1]

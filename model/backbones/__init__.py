@@ -5,6 +5,10 @@ by 255) that maps normalised images (B, 3, H0, W0) to non-negative features
 (B, channels, ceil(H0 / stride), ceil(W0 / stride)). Batch normalisation is fixed in all of them.
 """
 
+from collections.abc import Iterable
+
+from torch import nn
+
 from model.backbones.efficientnet_lite import EfficientNetLite0
 from model.backbones.fixed_batch_norm import FixedBatchNorm2d
 from model.backbones.resnet38 import ResNet38
@@ -14,7 +18,7 @@ __all__ = ["BACKBONES", "FixedBatchNorm2d", "create_backbone", "freeze"]
 BACKBONES = {"resnet38": ResNet38, "efficientnet_lite0": EfficientNetLite0}
 
 
-def create_backbone(name, output_stride=8):
+def create_backbone(name: str, output_stride: int = 8) -> nn.Module:
     """Build a backbone by its name in `BACKBONES`, with random weights.
 
     Raises `ValueError` for an unknown name or an output stride that the backbone does not have.
@@ -24,7 +28,7 @@ def create_backbone(name, output_stride=8):
     return BACKBONES[name](output_stride=output_stride)
 
 
-def freeze(module, prefixes):
+def freeze(module: nn.Module, prefixes: Iterable[str]) -> None:
     """Stop the gradients of the parameters under the dotted names `prefixes`.
 
     A prefix covers whole components: ``blocks.1`` freezes ``blocks.1.conv.weight`` and not

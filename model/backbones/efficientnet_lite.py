@@ -29,7 +29,15 @@ DILATION_MODES = ("auto", "plain", "phases")
 class ConvBN(nn.Module):
     """Bias-free convolution and fixed batch normalisation with TensorFlow's "same" padding."""
 
-    def __init__(self, in_channels, out_channels, kernel=1, stride=1, groups=1, dilation=1):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int = 1,
+        stride: int = 1,
+        groups: int = 1,
+        dilation: int = 1,
+    ):
         super().__init__()
         self.conv = nn.Conv2d(
             in_channels, out_channels, kernel, stride, dilation=dilation, groups=groups, bias=False
@@ -37,7 +45,7 @@ class ConvBN(nn.Module):
         self.bn = FixedBatchNorm2d(out_channels, eps=BN_EPSILON)
         nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
 
-    def forward(self, x, dilation=None):
+    def forward(self, x: torch.Tensor, dilation: int | None = None) -> torch.Tensor:
         """(B, in, H, W) -> (B, out, ceil(H / stride), ceil(W / stride))."""
         dilation = self.conv.dilation[0] if dilation is None else dilation
         kernel, stride = self.conv.kernel_size[0], self.conv.stride[0]
@@ -59,7 +67,16 @@ def _same_padding(size, kernel, stride):
 class InvertedResidual(nn.Module):
     """Expand 1x1, depth-wise k x k, project 1x1; the input is added where the shapes allow it."""
 
-    def __init__(self, in_channels, out_channels, kernel, stride, expansion, dilation, residual):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        stride: int,
+        expansion: int,
+        dilation: int,
+        residual: bool,
+    ):
         super().__init__()
         hidden = in_channels * expansion
         self.expand = ConvBN(in_channels, hidden) if expansion != 1 else None
@@ -68,7 +85,9 @@ class InvertedResidual(nn.Module):
         self.dilation = dilation
         self.residual = residual
 
-    def forward(self, x, dilation=None, mask=None):
+    def forward(
+        self, x: torch.Tensor, dilation: int | None = None, mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """(B, in, H, W) -> (B, out, ceil(H / stride), ceil(W / stride)).
 
         `mask` (B, 1, H, W) is zero where a phase was padded: the depth-wise convolution must see
@@ -94,7 +113,7 @@ class EfficientNetLite0(nn.Module):
     mean = (127 / 255, 127 / 255, 127 / 255)
     std = (128 / 255, 128 / 255, 128 / 255)
 
-    def __init__(self, output_stride=8, dilation="auto"):
+    def __init__(self, output_stride: int = 8, dilation: str = "auto"):
         super().__init__()
         if output_stride not in (8, 16, 32):
             raise ValueError(
@@ -108,7 +127,7 @@ class EfficientNetLite0(nn.Module):
         self.blocks = nn.ModuleList(_lite0_blocks(output_stride))
         self.head = ConvBN(self.blocks[-1].project.conv.out_channels, HEAD_CHANNELS)
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, H0, W0) normalised -> (B, 1280, ceil(H0 / stride), ceil(W0 / stride)), 0 to 6."""
         on_cpu = images.device.type == "cpu"
         phases = self.dilation == "phases" or (self.dilation == "auto" and on_cpu)

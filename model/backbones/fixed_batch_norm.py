@@ -1,5 +1,7 @@
 """Batch normalisation that never learns, and the convolution that absorbs it."""
 
+from typing import Self
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -12,22 +14,28 @@ class FixedBatchNorm2d(nn.BatchNorm2d):
     AuxSegNet) keep those of the ImageNet weights. State-dict names are those of `BatchNorm2d`.
     """
 
-    def __init__(self, channels, eps=1e-5):
+    def __init__(self, channels: int, eps: float = 1e-5):
         super().__init__(channels, eps=eps)
         self.requires_grad_(False)
         self.eval()
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode; `mode` is accepted for the sake of the surrounding module."""
         return super().train(False)
 
-    def scale_and_shift(self):
+    def scale_and_shift(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The layer as ``x * scale + shift``: two vectors of shape (channels,)."""
         scale = self.weight * torch.rsqrt(self.running_var + self.eps)
         return scale, self.bias - self.running_mean * scale
 
 
-def conv_bn(x, conv, bn, padding=None, dilation=None):
+def conv_bn(
+    x: torch.Tensor,
+    conv: nn.Conv2d,
+    bn: FixedBatchNorm2d,
+    padding: int | None = None,
+    dilation: int | None = None,
+) -> torch.Tensor:
     """``bn(conv(x))`` in one convolution, for a `FixedBatchNorm2d` and a bias-free `conv`.
 
     The scale is multiplied into the weight, which costs next to nothing and spares a pass over

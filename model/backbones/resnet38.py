@@ -4,19 +4,20 @@ Dilated to output stride 8 and named as in PSA (jiwoon-ahn/psa, network/resnet38
 weight files of PSA, SEAM and AuxSegNet fit.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import nn
 
 from model.backbones.fixed_batch_norm import FixedBatchNorm2d, conv_bn
 
 
-def _conv3x3(in_channels, out_channels, stride=1, dilation=1):
+def _conv3x3(in_channels: int, out_channels: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
     return nn.Conv2d(
         in_channels, out_channels, 3, stride, padding=dilation, dilation=dilation, bias=False
     )
 
 
-def _conv1x1(in_channels, out_channels, stride=1):
+def _conv1x1(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
 
 
@@ -26,7 +27,14 @@ class BasicBlock(nn.Module):
     Where the shape changes, the shortcut convolution takes the activated input, not the input.
     """
 
-    def __init__(self, in_channels, mid_channels, out_channels, stride=1, dilations=(1, 1)):
+    def __init__(
+        self,
+        in_channels: int,
+        mid_channels: int,
+        out_channels: int,
+        stride: int = 1,
+        dilations: tuple[int, int] = (1, 1),
+    ):
         super().__init__()
         self.bn_branch2a = FixedBatchNorm2d(in_channels)
         self.conv_branch2a = _conv3x3(in_channels, mid_channels, stride, dilations[0])
@@ -37,7 +45,7 @@ class BasicBlock(nn.Module):
         else:
             self.conv_branch1 = None
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, in, H, W) -> (B, out, ceil(H / stride), ceil(W / stride))."""
         activated = F.relu(self.bn_branch2a(x), inplace=True)
         shortcut = x if self.conv_branch1 is None else self.conv_branch1(activated)
@@ -48,7 +56,7 @@ class BasicBlock(nn.Module):
 class BottleneckBlock(nn.Module):
     """Pre-activation block 1x1, dilated 3x3, 1x1 with channel dropout before the last two."""
 
-    def __init__(self, in_channels, out_channels, dilation, dropout):
+    def __init__(self, in_channels: int, out_channels: int, dilation: int, dropout: float):
         super().__init__()
         self.bn_branch2a = FixedBatchNorm2d(in_channels)
         self.conv_branch2a = _conv1x1(in_channels, out_channels // 4)
@@ -60,7 +68,7 @@ class BottleneckBlock(nn.Module):
         self.conv_branch2b2 = _conv1x1(out_channels // 2, out_channels)
         self.conv_branch1 = _conv1x1(in_channels, out_channels)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, in, H, W) -> (B, out, H, W)."""
         activated = F.relu(self.bn_branch2a(x), inplace=True)
         y = F.relu(conv_bn(activated, self.conv_branch2a, self.bn_branch2b1), inplace=True)
@@ -76,7 +84,7 @@ class ResNet38(nn.Module):
     mean = (0.485, 0.456, 0.406)
     std = (0.229, 0.224, 0.225)
 
-    def __init__(self, output_stride=8):
+    def __init__(self, output_stride: int = 8):
         super().__init__()
         if output_stride != 8:
             raise ValueError(f"resnet38 has output stride 8, not {output_stride}")
@@ -108,7 +116,7 @@ class ResNet38(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, H0, W0) normalised -> (B, 4096, ceil(H0 / 8), ceil(W0 / 8)), non-negative."""
         x = images
         for name, layer in self.named_children():

@@ -12,10 +12,10 @@ import h5py
 import psutil
 import torch
 from cluster import PATIENCE, wait_for
+from repository import ROOT
 
-from wsss.checkpoint import state_digest
+from wsss.storage.checkpoint import state_digest
 
-ROOT = Path(__file__).resolve().parents[2]
 HEAD = (".venv/bin/snakemake", "--profile", "slurm")  # the literal command
 
 

@@ -1,16 +1,16 @@
 """The workflow on a real Slurm: the literal command, and the two worst nights."""
 
 import re
-from datetime import datetime
 from itertools import pairwise
 
 import pytest
-from checkout import HEAD, ROOT
+from checkout import HEAD
 from cluster import GPUS, MODEL
+from repository import ROOT
+from slurm_jobs import TRAINING, rule_of, seconds, state, trainings
 
 from workflow_scripts import cancel_jobs
 
-TRAINING = "workflow_scripts.train_stage"
 GPU_RULES = {"train_classifier", "extract_cams", "train_stage", "refine_cams", "segment"}
 CPU_RULES = {
     "index_dataset",
@@ -28,14 +28,6 @@ CPU_RULES = {
 def jobs(cluster, finished):
     """All jobs of the finished run, as Slurm knows them."""
     return cluster.jobs(finished.folder)
-
-
-def rule_of(job):
-    return re.match(r"rule_(\w+?)(?:_wildcards_|$)", job["Comment"])[1]
-
-
-def seconds(job, event):
-    return datetime.fromisoformat(job[event]).timestamp()
 
 
 def test_the_literal_command_ends_well(finished, jobs):
@@ -95,7 +87,7 @@ def test_results_are_those_of_a_run_without_slurm(finished, local):
 def night(cluster, make_workspace, configuration):
     """A training job hangs to the end of its time, the next try meets the crash; then a restart.
 
-    The profile is edited as the README says, with a GPU model and a partition.
+    The profile is edited as docs/cluster.md says, with a GPU model and a partition.
     """
     workspace = make_workspace("night")
     workspace.edit(
@@ -112,28 +104,15 @@ def night(cluster, make_workspace, configuration):
         head.job(TRAINING).suspend()
         head.kill()
     assert state(cluster, workspace, 1) == "RUNNING"
-    for line in restart_of_the_readme():
+    for line in restart_of_the_documentation():
         workspace.run("bash", "-c", line)
     return workspace
 
 
-def trainings(cluster, workspace):
-    """The training jobs of a workspace, first submitted first."""
-    jobs = [job for job in cluster.jobs(workspace.folder) if rule_of(job) == "train_stage"]
-    return sorted(jobs, key=lambda job: int(job["JobId"]))
-
-
-def state(cluster, workspace, number):
-    """State of a training job, once there are so many."""
-    jobs = trainings(cluster, workspace)
-    return jobs[number]["JobState"] if number < len(jobs) else None
-
-
-def restart_of_the_readme():
-    """The commands that the README gives for after a crash."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = readme.partition("\n## On a cluster\n")[2].partition("\n## ")[0]
-    blocks = re.findall(r"^```bash\n(.*?)^```", section, re.M | re.S)
+def restart_of_the_documentation():
+    """The commands that docs/cluster.md gives for after a crash."""
+    text = (ROOT / "docs/cluster.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```bash\n(.*?)^```", text, re.M | re.S)
     (block,) = [block for block in blocks if "--unlock" in block]
     return block.splitlines()
 

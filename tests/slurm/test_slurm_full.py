@@ -5,7 +5,7 @@ import signal
 import pytest
 from checkout import HEAD
 from cluster import wait_for
-from test_slurm import TRAINING, rule_of, seconds, state, trainings
+from slurm_jobs import TRAINING, rule_of, seconds, state, trainings
 
 TOO_LITTLE = 450  # MB
 

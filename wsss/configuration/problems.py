@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from wsss.configuration.sections import Configuration, Section
-from wsss.errors import InputError, printable
+from wsss.errors import InputError, listed, printable
 
 # Names beside which `results/` and `results/<dataset>/` keep their own folders and files.
 RESERVED_DATASETS = ("benchmarks", "logs")
@@ -34,8 +34,7 @@ KINDS = {
 def refuse(problems: Sequence[str], prefix: str = "") -> None:
     """Raise an InputError of the first few problems, if there are any."""
     if problems:
-        more = f" (and {len(problems) - SHOWN} more)" if len(problems) > SHOWN else ""
-        raise InputError(printable("; ".join(prefix + line for line in problems[:SHOWN]) + more))
+        raise InputError(printable(listed([prefix + line for line in problems], SHOWN, "; ")))
 
 
 def problems_of(error: ValidationError) -> list[str]:

@@ -115,5 +115,5 @@ FILES = {
 }
 
 if __name__ == "__main__":
-    for name, made in FILES.items():
-        (ROOT / name).write_text(made(), encoding="utf-8")
+    for name, text in FILES.items():
+        (ROOT / name).write_text(text(), encoding="utf-8")

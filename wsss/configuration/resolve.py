@@ -7,11 +7,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from wsss.configuration.paths import expanded_path
 from wsss.configuration.problems import contradictions, did_you_mean, problems_of, refuse
 from wsss.configuration.sections import Configuration, Section
 from wsss.configuration.yaml_files import read_yaml
 from wsss.errors import InputError, listed
-from wsss.files import expanded_path
 
 RECIPES = Path(__file__).resolve().parents[2] / "config" / "recipes"
 # What variants do not share.

@@ -165,6 +165,12 @@ class Dataset(Section):
     demo: Demo = Demo()
 
 
+class UnnamedDataset(Dataset):
+    """Section `dataset` as the commands that index it get it: whatever its name, it is the same."""
+
+    name: None = None
+
+
 class Images(Section):
     """photographs before the network sees them"""
 
@@ -214,7 +220,7 @@ class Backbone(Section):
 class Network(Section):
     """AuxSegNet and its ablations"""
 
-    recipe: Literal["paper", "official"] = Field(
+    design: Literal["paper", "official"] = Field(
         description="paper (as the text says) or official (as released)"
     )
     attention_start: Literal["random", "similarity"] = Field(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from wsss.errors import InputError, printable
+from wsss.errors import InputError, printable, reason_of
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -38,13 +38,13 @@ def read_yaml(path: str | Path) -> dict:
         with open(path, encoding="utf-8") as file:
             content = yaml.load(file, _StrictLoader)  # a subclass of the safe loader
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        raise InputError(f"{path}: cannot be read ({reason_of(error)})") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is not UTF-8 text") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        problem = getattr(error, "problem", None) or reason_of(error)
         raise InputError(printable(f"{path}{place}: {problem}")) from error
     if not isinstance(content, dict | None):
         raise InputError(f"{path}: must hold key: value lines, not {type(content).__name__}")

@@ -1,9 +1,10 @@
 """One's own photographs: a folder of images, a CSV of labels, masks if there are any."""
 
 import logging
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from wsss.configuration.sections import Dataset, Folder
 from wsss.datasets.index import (
     TEST,
     DatasetIndex,
@@ -14,44 +15,46 @@ from wsss.datasets.index import (
 )
 from wsss.datasets.labels import LabelTable, configured_file, read_label_csv, read_lines
 from wsss.errors import InputError, listed
-from wsss.images import images_in
+from wsss.storage.images import images_in
 
 log = logging.getLogger(__name__)
 
 
-def build(settings, root):
-    """Index the images to train and to validate on, as section `dataset` describes them.
+def build(dataset: Dataset, root: Path) -> DatasetIndex:
+    """Index the images to train and to validate on, as `dataset` describes them.
 
     Splits come from the CSV's column `split` or from `folder.val_list` and `folder.test_list`;
     all else trains. Images without a row in the CSV are predicted only: split test.
     Mask values are 0 for background, 1..C in class order, 255 for ignore. Class order is the
     order of the columns; where the CSV lists names in `labels`, it is that of `dataset.classes`
     or else alphabetical.
+
+    Raises:
+        InputError: the file or key that is wrong.
     """
-    options = settings["folder"]
-    photographs = _photographs(options, root)
-    _check_labelled(photographs, root / options["labels"])
-    _tell_unlabelled(photographs, options["labels"])
-    classes, values = _classes(settings.get("classes"), photographs.table, root / options["labels"])
+    folder = dataset.folder
+    photographs = _photographs(folder, root)
+    _check_labelled(photographs, root / folder.labels)
+    _tell_unlabelled(photographs, folder.labels)
+    classes, values = _classes(dataset.classes, photographs.table, root / folder.labels)
     records = []
     for image_id, split in photographs.splits.items():
         present = photographs.rows.get(image_id)
         labels = tuple(c for c in classes if c in (present or ()))
         if split == TEST or (present and not labels):
             continue  # it holds other classes only
-        records.append(_record(root, options, image_id, photographs, labels))
-    _check_masks(root, options, records)
+        records.append(_record(root, folder, image_id, photographs, labels))
+    _check_masks(root, folder, records)
     known = len(photographs.table.classes) if photographs.table.class_columns else len(classes)
     others = values_beside(values, known)
     return measured(DatasetIndex(root, classes, values, tuple(records), others))
 
 
-def records_to_predict(settings, root):
+def records_to_predict(dataset: Dataset, root: Path) -> list[ImageRecord]:
     """Records of the images that are only predicted, whatever they show."""
-    options = settings["folder"]
-    photographs = _photographs(options, root)
+    photographs = _photographs(dataset.folder, root)
     return [
-        _record(root, options, image_id, photographs, ())
+        _record(root, dataset.folder, image_id, photographs, ())
         for image_id, split in photographs.splits.items()
         if split == TEST
     ]
@@ -66,13 +69,13 @@ class _Photographs(NamedTuple):
     splits: dict[str, str]
 
 
-def _photographs(options, root):
-    csv_path = root / options["labels"]
+def _photographs(folder: Folder, root: Path) -> _Photographs:
+    csv_path = root / folder.labels
     remedy = "put it there, or name your own file"
     table = read_label_csv(configured_file(csv_path, "dataset.folder.labels", remedy))
-    files = _image_files(root / options["images"])
+    files = _image_files(root / folder.images)
     rows = _by_image(table.labels, files, csv_path)
-    splits = _splits(root, options, table, rows, files, csv_path)
+    splits = _splits(root, folder, table, rows, files, csv_path)
     return _Photographs(table, files, rows, splits)
 
 
@@ -112,8 +115,8 @@ def _by_image(labels, files, csv_path):
     return rows
 
 
-def _splits(root, options, table, rows, files, csv_path):
-    lists = {split: options.get(f"{split}_list") for split in ("val", "test")}
+def _splits(root, folder, table, rows, files, csv_path):
+    lists = {"val": folder.val_list, "test": folder.test_list}
     if table.splits and any(lists.values()):
         raise InputError(
             f"{csv_path} has a column split, and dataset.folder.val_list or test_list is set too:"
@@ -158,7 +161,7 @@ def _tell_unlabelled(photographs, csv_name):
 
 def _classes(chosen, table, csv_path):
     """Chosen classes and the value that each has in the masks."""
-    chosen = tuple(chosen or table.classes)
+    chosen = chosen or table.classes
     unknown = [name for name in chosen if name not in table.classes]
     if unknown:
         raise InputError(f"dataset.classes: {csv_path} knows no {listed(unknown)}")
@@ -166,16 +169,16 @@ def _classes(chosen, table, csv_path):
     return chosen, tuple(order.index(name) + 1 for name in chosen)
 
 
-def _record(root, options, image_id, photographs, labels):
+def _record(root, folder, image_id, photographs, labels):
     split, mask = photographs.splits[image_id], None
-    if options.get("masks"):
-        mask = str(PurePosixPath(options["masks"]) / f"{image_id}.png")
+    if folder.masks:
+        mask = str(PurePosixPath(folder.masks) / f"{image_id}.png")
         mask = mask if (root / mask).is_file() else None
     return ImageRecord(
         image_id=image_id,
         split=split,
         scored=mask is not None and split != TEST,
-        image=str(PurePosixPath(options["images"]) / photographs.files[image_id]),
+        image=str(PurePosixPath(folder.images) / photographs.files[image_id]),
         mask=mask,
         width=0,
         height=0,
@@ -183,15 +186,15 @@ def _record(root, options, image_id, photographs, labels):
     )
 
 
-def _check_masks(root, options, records):
+def _check_masks(root, folder, records):
     """Masks are optional one by one; a folder without any was meant to be another one."""
-    if not options.get("masks"):
+    if not folder.masks:
         return
-    folder = root / options["masks"]
+    masks = root / folder.masks
     remedy = "name the folder of <image id>.png, or set null if there is no ground truth"
-    if not folder.is_dir():
-        raise InputError(f"dataset.folder.masks: the folder {folder} does not exist: {remedy}")
+    if not masks.is_dir():
+        raise InputError(f"dataset.folder.masks: the folder {masks} does not exist: {remedy}")
     if not any(record.mask for record in records):
         raise InputError(
-            f"dataset.folder.masks: {folder} has a mask for none of the images: {remedy}"
+            f"dataset.folder.masks: {masks} has a mask for none of the images: {remedy}"
         )

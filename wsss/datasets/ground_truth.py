@@ -2,19 +2,22 @@
 
 import json
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-from wsss.datasets.coco_masks import read_manifest
-from wsss.files import atomic_path
+from wsss.datasets.coco.masks import read_manifest
+from wsss.datasets.index import DatasetIndex
+from wsss.storage.files import atomic_path
 
 FILE = "ground_truth.json"
-MADE_FROM = ("variant", "images", "sha256")
+MADE_FROM = ("variant", "images", "sha256")  # as in the manifest; variant: the painting order
 
 
-def ground_truth(index):
+def ground_truth(index: DatasetIndex) -> list[dict[str, Any]]:
     """A dict per folder of masks: its path below the root, and the number of masks in each split.
 
     `scored` counts those that the evaluation uses. Of masks that were painted here, `made` has
-    the variant, the annotation file with its digest, and the digest of all masks.
+    the order of painting (as `variant`), the annotation file with its digest, and the digest of
+    all masks.
     """
     folders = {}
     for record in index.records:
@@ -26,7 +29,7 @@ def ground_truth(index):
 def _described(root, folder, records):
     counts = {split: sum(r.split == split for r in records) for split in ("train", "val")}
     described = {"folder": folder, **counts, "scored": sum(record.scored for record in records)}
-    manifest = read_manifest(Path(root, folder))
+    manifest = read_manifest(root / folder)
     try:
         source = {key: manifest["annotations"][key] for key in ("file", "sha256")}
         made = {key: manifest[key] for key in MADE_FROM} | {"annotations": source}
@@ -35,7 +38,7 @@ def _described(root, folder, records):
     return described | {"made": made}
 
 
-def write_ground_truth(index, folder):
+def write_ground_truth(index: DatasetIndex, folder: str | Path) -> None:
     """Write `ground_truth` as ground_truth.json into a data set's folder of results."""
     with atomic_path(Path(folder) / FILE) as temporary:
         temporary.write_text(json.dumps(ground_truth(index), indent=2) + "\n", encoding="utf-8")

@@ -3,29 +3,31 @@
 import csv
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import astuple, dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from model.labels import IGNORE
+from wsss.compute.progress import progress
+from wsss.configuration.paths import expanded_path
 from wsss.errors import InputError, listed
-from wsss.files import atomic_path, expanded_path
-from wsss.images import image_size, mask_size, read_image, read_mask
-from wsss.progress import progress
+from wsss.storage.files import atomic_path, write_csv
+from wsss.storage.images import image_size, mask_size, read_image, read_mask
 
 SPLITS = ("train", "val", "test")
 TEST = "test"  # the split of images that are only predicted, which have a file of their own
-IGNORE = 255
 MINIMUM_SIDE = 8  # the stride of the networks: a smaller image has no feature of its own
-# Bytes of UTF-8. File names have 255: `wsss.files.atomic_path` puts up to 82 around a stem and its
-# suffix, the name of the machine among them, and what is written for people ends in _overlay.jpg.
+# Bytes of UTF-8. File names have 255: `atomic_path` puts up to 82 around a stem and its suffix, the
+# name of the machine among them, and what is written for people ends in _overlay.jpg.
 LONGEST_ID = 160
 INDEX_COLUMNS = ("image_id", "split", "scored", "image", "mask", "width", "height", "labels")
 CLASS_COLUMNS = ("class_id", "name", "mask_value")
 
 
-def values_beside(values, count):
+def values_beside(values: Iterable[int], count: int) -> tuple[int, ...]:
     """Of the mask values 1 to `count` those that are not among `values`."""
     return tuple(sorted(set(range(1, count + 1)) - set(values)))
 
@@ -66,13 +68,13 @@ class DatasetIndex:
         _check_classes(self.classes, self.mask_values, self.other_values)
         _check_records(self.records, self.classes)
 
-    def split(self, name):
+    def split(self, name: str) -> list[ImageRecord]:
         """The records of one split, in the order of the index."""
         if name not in SPLITS:
             raise InputError(f"split {name!r} is none of {', '.join(SPLITS)}")
         return [record for record in self.records if record.split == name]
 
-    def shard(self, split, shard, shards):
+    def shard(self, split: str, shard: int, shards: int) -> list[ImageRecord]:
         """The records of shard number `shard` of `shards`: contiguous, sizes differ by one.
 
         The first has images if there are any, since pictures are drawn from it.
@@ -83,31 +85,31 @@ class DatasetIndex:
         start, end = (-(-len(records) * number // shards) for number in (shard, shard + 1))
         return records[start:end]
 
-    def label_vector(self, record):
+    def label_vector(self, record: ImageRecord) -> np.ndarray:
         """Image-level labels of a record as float32 (C,) of zeros and ones."""
         return np.array([name in record.labels for name in self.classes], np.float32)
 
-    def record(self, image_id):
+    def record(self, image_id: str) -> ImageRecord:
         """The record of an id; InputError if there is none."""
         try:
             return self._by_id[image_id]
         except KeyError:
             raise InputError(f"image {image_id!r} is not in the index of {self.root}") from None
 
-    def read_image(self, record):
+    def read_image(self, record: ImageRecord) -> np.ndarray:
         """The photograph as uint8 RGB (height, width, 3)."""
         path = self.root / record.image
         image = read_image(path)
         self._check_size(record, image, "image", path)
         return image
 
-    def read_mask(self, record):
+    def read_mask(self, record: ImageRecord) -> np.ndarray:
         """The ground truth as uint8 (height, width): class ids 0..C, and 255 for all else."""
         if record.mask is None:
             raise InputError(f"image {record.image_id} has no mask in the index of {self.root}")
         return self.read_label_map(record, self.root / record.mask)
 
-    def read_label_map(self, record, path):
+    def read_label_map(self, record: ImageRecord, path: Path) -> np.ndarray:
         """A file in the values of the masks as `read_mask` would return it.
 
         Raises InputError for values that stand for nothing: a palette PNG saved as grey has some.
@@ -123,14 +125,14 @@ class DatasetIndex:
             )
         return self._class_of_value[mask]
 
-    def mask_of(self, label_map):
+    def mask_of(self, label_map: np.ndarray) -> np.ndarray:
         """Class ids 0..C and 255 as the values that stand for them in the mask files."""
         table = np.full(256, IGNORE, np.uint8)
         table[: len(self.classes) + 1] = (0, *self.mask_values)
         return table[label_map]
 
     @cached_property
-    def digest(self):
+    def digest(self) -> str:
         """SHA-256 of records, classes and mask values; the same wherever the root lies.
 
         Images that are only predicted do not count: nothing is learnt from them or scored on them,
@@ -166,7 +168,7 @@ class DatasetIndex:
             )
 
 
-def measured(index):
+def measured(index: DatasetIndex) -> DatasetIndex:
     """Fill in width and height from the files' headers, checking that every file is there.
 
     Raises InputError listing the first few images or masks that are missing or damaged, images
@@ -179,8 +181,7 @@ def measured(index):
         except InputError as error:
             problems.append(error)
     if problems:
-        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
-        raise InputError("; ".join(map(str, problems[:3])) + more)
+        raise InputError(listed(problems, 3, "; "))
     return replace(index, records=tuple(records))
 
 
@@ -201,7 +202,7 @@ def _measured_record(root, record):
     return replace(record, width=width, height=height)
 
 
-def resolve_root(text, must_exist=True):
+def resolve_root(text: str | Path | None, must_exist: bool = True) -> Path:
     """Expand ~ and environment variables in `dataset.root`; InputError names that key."""
     if not text:
         raise InputError("dataset.root is not set: name the folder of the data set")
@@ -211,7 +212,7 @@ def resolve_root(text, must_exist=True):
     return root
 
 
-def check_id(image_id, where):
+def check_id(image_id: str, where: str) -> str:
     """Refuse ids that could not safely become file names; `where` names their source."""
     unsafe = (
         not image_id
@@ -240,7 +241,7 @@ def _write_records(path, records):
         )
         for record in records
     )
-    _write_csv(path, INDEX_COLUMNS, rows)
+    write_csv(path, INDEX_COLUMNS, rows)
 
 
 def _read_index(files, classes_csv, root):
@@ -277,13 +278,6 @@ def _record_of_row(row):
         height=int(row["height"]),
         labels=tuple(filter(None, row["labels"].split(";"))),
     )
-
-
-def _write_csv(path, columns, rows):
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)
 
 
 def _read_csv(path, columns):
@@ -351,7 +345,7 @@ TEST_FILE = "test_images.csv"
 ROOT_FILE = "root.txt"
 
 
-def write_dataset(index, folder):
+def write_dataset(index: DatasetIndex, folder: str | Path) -> None:
     """Write index.csv, classes.csv and root.txt of a data set into its folder of results.
 
     Images that are only predicted are left to `write_test_images`. The root has a file of its
@@ -362,17 +356,19 @@ def write_dataset(index, folder):
     names, values = ("background", *index.classes), (0, *index.mask_values)
     learnt = zip(range(len(names)), names, values, strict=True)
     others = ((IGNORE, "(not learnt)", value) for value in index.other_values)
-    _write_csv(folder / CLASSES_FILE, CLASS_COLUMNS, (*learnt, *others))
+    write_csv(folder / CLASSES_FILE, CLASS_COLUMNS, (*learnt, *others))
     with atomic_path(folder / ROOT_FILE) as temporary:
         temporary.write_text(f"{index.root}\n", encoding="utf-8")
 
 
-def write_test_images(index, folder):
+def write_test_images(index: DatasetIndex, folder: str | Path) -> None:
     """Write test_images.csv, the images that are only predicted, beside index.csv."""
     _write_records(Path(folder) / TEST_FILE, index.split(TEST))
 
 
-def read_dataset(folder, root=None, test=False):
+def read_dataset(
+    folder: str | Path, root: str | Path | None = None, test: bool = False
+) -> DatasetIndex:
     """Read what `write_dataset` wrote; InputError if a file is missing or damaged.
 
     Args:

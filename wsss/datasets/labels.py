@@ -9,7 +9,7 @@ from defusedxml import ElementTree
 
 from wsss.datasets.index import SPLITS, check_id
 from wsss.errors import InputError, listed
-from wsss.pickles import read_npy_dict
+from wsss.storage.pickles import read_npy_dict
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,14 @@ class LabelTable:
     class_columns: bool = False
 
 
-def configured_file(path, key, remedy):
+def configured_file(path: Path, key: str, remedy: str) -> Path:
     """`path` if it is there; else InputError with the configuration key that names it."""
     if not path.exists():
         raise InputError(f"{key}: {path} does not exist: {remedy}")
     return path
 
 
-def read_label_csv(path):
+def read_label_csv(path: Path) -> LabelTable:
     """Read a label CSV: `image_id`, a 0/1 column per class or `labels` (a;b), maybe `split`.
 
     Classes come in column order, or sorted where `labels` names them. Raises InputError with
@@ -57,7 +57,7 @@ def read_label_csv(path):
     return LabelTable(classes, labels, splits, class_columns)
 
 
-def read_lines(path):
+def read_lines(path: Path) -> list[tuple[int, str]]:
     """Pairs of line number and text, blanks stripped, of the lines of a list that hold any."""
     try:
         with open(path, encoding="utf-8-sig") as file:
@@ -69,7 +69,7 @@ def read_lines(path):
     return [(number, line) for number, line in lines if line]
 
 
-def read_cls_labels(path, class_names):
+def read_cls_labels(path: Path, class_names: tuple[str, ...]) -> LabelTable:
     """Read `cls_labels.npy`, a pickled dict of id -> vector of zeros and ones, in class order.
 
     Integer ids such as 2007000032 become 2007_000032. Raises InputError for a damaged file, one
@@ -85,7 +85,7 @@ def read_cls_labels(path, class_names):
                 " file that was made for these classes"
             )
         labels[image_id] = tuple(n for n, v in zip(class_names, values, strict=True) if v)
-    return LabelTable(tuple(class_names), labels)
+    return LabelTable(class_names, labels)
 
 
 def read_annotation(path: Path, class_names: tuple[str, ...]) -> tuple[str, ...]:

@@ -12,14 +12,13 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
+from model.labels import IGNORE
 from wsss.datasets.index import check_id
 from wsss.datasets.voc import CLASSES
-from wsss.errors import InputError
-from wsss.files import atomic_path
-from wsss.images import image_size, read_mask
-from wsss.palette import write_palette_png
-
-IGNORE = 255
+from wsss.errors import InputError, reason_of
+from wsss.storage.files import atomic_path
+from wsss.storage.images import image_size, read_mask
+from wsss.storage.palette import write_palette_png
 
 
 def read_segmentation(path: Path) -> np.ndarray:
@@ -32,10 +31,9 @@ def read_segmentation(path: Path) -> np.ndarray:
         values = loadmat(path, variable_names=["GTcls"])["GTcls"]["Segmentation"].item()
     # A damaged file can raise nearly anything, and so can another struct.
     except Exception as error:
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise InputError(
-            f"{path} is damaged, or holds no struct GTcls with a field Segmentation ({reason}):"
-            " take the files of SBD's folder cls"
+            f"{path} is damaged, or holds no struct GTcls with a field Segmentation"
+            f" ({reason_of(error)}): take the files of SBD's folder cls"
         ) from error
     return _class_ids(values, path)
 
@@ -52,9 +50,8 @@ def _class_ids(values, path):
     return values.astype(np.uint8)
 
 
-def sbd_files(folder):
+def sbd_files(folder: Path) -> dict[str, Path]:
     """Image id -> .mat file, sorted, of SBD's folder: `dataset` or the one that holds it."""
-    folder = Path(folder)
     for classes in (folder / "cls", folder / "dataset/cls"):
         if classes.is_dir():
             files = sorted(path for path in classes.glob("*.mat") if path.name[0] != ".")
@@ -63,9 +60,9 @@ def sbd_files(folder):
     raise InputError(f"{folder} holds no cls/<id>.mat: name SBD's folder dataset")
 
 
-def voc_masks(devkit):
+def voc_masks(devkit: Path) -> dict[str, Path]:
     """Image id -> VOC's own mask, sorted."""
-    folder = Path(devkit) / "SegmentationClass"
+    folder = devkit / "SegmentationClass"
     if not folder.is_dir():
         raise InputError(f"{folder} does not exist: name the folder VOCdevkit/VOC2012")
     files = sorted(path for path in folder.glob("*.png") if path.name[0] != ".")
@@ -80,11 +77,11 @@ class MaskMaker:
     """
 
     devkit: Path
-    own: dict
-    sbd: dict
+    own: dict[str, Path]
+    sbd: dict[str, Path]
     out: Path
 
-    def __call__(self, image_id):
+    def __call__(self, image_id: str) -> str | None:
         """Write `<id>.png` into `out`; returns None, or a line on what is wrong with the image."""
         try:
             size = image_size(self.devkit / f"JPEGImages/{image_id}.jpg")

@@ -2,8 +2,10 @@
 
 import re
 from functools import partial
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
+from wsss.configuration.paths import expanded_path
+from wsss.configuration.sections import Dataset, Voc
 from wsss.datasets.index import (
     DatasetIndex,
     ImageRecord,
@@ -19,7 +21,6 @@ from wsss.datasets.labels import (
     read_lines,
 )
 from wsss.errors import InputError, listed
-from wsss.files import expanded_path
 
 CLASSES = (
     "aeroplane",
@@ -47,8 +48,8 @@ LISTS = ("train_list", "val_list", "test_list", "scored_list")
 LIST_PATH = re.compile(r"/?(?:[^\s/]+/)*JPEGImages/[^\s/]+\.jpe?g", re.IGNORECASE)
 
 
-def build(settings, root):
-    """Index the images to train and to validate on, as section `dataset` describes them.
+def build(dataset: Dataset, root: Path) -> DatasetIndex:
+    """Index the images to train and to validate on, as `dataset` describes them.
 
     Masks come from the folder `voc.masks`, whatever path a list may add to an id. A train image
     is scored if `voc.scored_list` holds it or, without that list, if it has a mask; a list that
@@ -56,15 +57,18 @@ def build(settings, root):
     Lists lie below the devkit and the label file below the root, unless their path is absolute;
     $VARIABLES in it are expanded here, so that moved files are no other setting. A list names as
     many images as `voc.counts` says, or any number where that is None.
+
+    Raises:
+        InputError: the file or key that is wrong.
     """
-    voc = settings["voc"]
-    devkit = root / voc["devkit"]
-    classes = _chosen_classes(settings.get("classes"))
+    voc = dataset.voc
+    devkit = root / voc.devkit
+    classes = _chosen_classes(dataset.classes)
     ids = {split: _listed_ids(devkit, voc, f"{split}_list") for split in ("train", "val")}
     if not ids["train"]:
         raise InputError("dataset.voc.train_list names no image")
-    labels = _labels(root, devkit, voc["labels"], ids)
-    _check_labels(ids, labels, subset=set(classes) != set(CLASSES), where=voc["labels"])
+    labels = _labels(root, devkit, voc.labels, ids)
+    _check_labels(ids, labels, subset=set(classes) != set(CLASSES), where=voc.labels)
     scored = _scored_ids(devkit, voc, ids["train"])
     records = []
     for split, split_ids in ids.items():
@@ -79,30 +83,30 @@ def build(settings, root):
     return measured(DatasetIndex(root, classes, values, tuple(records), others))
 
 
-def records_to_predict(settings, root):
+def records_to_predict(dataset: Dataset, root: Path) -> list[ImageRecord]:
     """Records of the images that are only predicted: all of `voc.test_list`, whatever they show."""
-    voc = settings["voc"]
-    ids = _listed_ids(root / voc["devkit"], voc, "test_list")
+    voc = dataset.voc
+    ids = _listed_ids(root / voc.devkit, voc, "test_list")
     return [_record(root, voc, image_id, "test", (), None) for image_id in ids]
 
 
-def listed_files(root, voc):
-    """Paths of the lists and the label file that the section `voc` names."""
-    devkit = root / voc["devkit"]
-    files = [_list_file(devkit, voc, key) for key in LISTS if voc[key]]
-    labels = [] if voc["labels"] == "annotations" else [_label_file(root, voc["labels"])]
+def listed_files(root: Path, voc: Voc) -> list[Path]:
+    """Paths of the lists and the label file that the section names."""
+    devkit = root / voc.devkit
+    files = [_list_file(devkit, voc, key) for key in LISTS if getattr(voc, key)]
+    labels = [] if voc.labels == "annotations" else [_label_file(root, voc.labels)]
     return files + labels
 
 
 def _list_file(devkit, voc, key):
-    return devkit / expanded_path(voc[key], f"dataset.voc.{key}")
+    return devkit / expanded_path(getattr(voc, key), f"dataset.voc.{key}")
 
 
 def _label_file(root, source):
     return root / expanded_path(source, "dataset.voc.labels")
 
 
-def read_list(path):
+def read_list(path: Path) -> list[str]:
     """Image ids of a list: bare, or as `/JPEGImages/<id>.jpg`, each maybe with a mask path."""
     return [_id_of_line(line.split(), f"{path}, line {n}") for n, line in read_lines(path)]
 
@@ -116,13 +120,13 @@ def _id_of_line(words, where):
 
 
 def _listed_ids(devkit, voc, key):
-    if not voc.get(key):
+    if not getattr(voc, key):
         return []
     remedy = "put the list there or name another"
     path = configured_file(_list_file(devkit, voc, key), f"dataset.voc.{key}", remedy)
     ids = read_list(path)
     split = key.removesuffix("_list")
-    expected = voc.get("counts", {}).get(split)
+    expected = getattr(voc.counts, split)
     if expected is not None and len(ids) != expected:
         raise InputError(
             f"dataset.voc.{key}: {path} names {len(ids)} images, but dataset.voc.counts.{split} is"
@@ -133,7 +137,7 @@ def _listed_ids(devkit, voc, key):
 
 def _scored_ids(devkit, voc, train_ids):
     """The set of training ids that are scored; None where that list is not set."""
-    if not voc.get("scored_list"):
+    if not voc.scored_list:
         return None
     ids = set(_listed_ids(devkit, voc, "scored_list"))
     if ids.isdisjoint(train_ids):
@@ -149,7 +153,7 @@ def _chosen_classes(names):
     unknown = [name for name in names or () if name not in CLASSES]
     if unknown:
         raise InputError(f"dataset.classes: {listed(unknown)} is not a class of VOC")
-    return tuple(names) if names else CLASSES
+    return names or CLASSES
 
 
 def _labels(root, devkit, source, ids):
@@ -200,8 +204,8 @@ def _check_labels(ids, labels, subset, where):
 
 
 def _record(root, voc, image_id, split, labels, scored):
-    devkit = PurePosixPath(voc["devkit"])
-    mask = str(devkit / voc["masks"] / f"{image_id}.png") if voc.get("masks") else None
+    devkit = PurePosixPath(voc.devkit)
+    mask = str(devkit / voc.masks / f"{image_id}.png") if voc.masks else None
     has_mask = mask is not None and (root / mask).is_file()
     counts = split == "val" or (split == "train" and (scored is None or image_id in scored))
     return ImageRecord(
@@ -218,7 +222,7 @@ def _record(root, voc, image_id, split, labels, scored):
 
 def _check_masks(records, voc, scored):
     """Ground truth that the evaluation counts on must be there, unless masks are off altogether."""
-    if not voc.get("masks"):
+    if not voc.masks:
         return
     needed = [
         record
@@ -228,6 +232,6 @@ def _check_masks(records, voc, scored):
     missing = [record.image_id for record in needed if record.mask is None]
     if missing:
         raise InputError(
-            f"dataset.voc.masks: {voc['masks']} has no mask for {listed(missing)}: put them there"
+            f"dataset.voc.masks: {voc.masks} has no mask for {listed(missing)}: put them there"
             " or take the images off the list"
         )

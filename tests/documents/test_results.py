@@ -1,0 +1,41 @@
+"""docs/RESULTS.md against the tables that the runs wrote."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from repository import ROOT
+
+from wsss.method.evaluation import SUMMARY_COLUMNS
+
+DOCS = ROOT / "docs"
+TEXT = (DOCS / "RESULTS.md").read_text(encoding="utf-8")
+
+
+# A table that a paragraph introduces by the CSV file it shows.
+INTRODUCED = re.compile(r"\(results/([\w.-]+\.csv)\)[^\n]*:\n\n((?:\|.*\n)+)")
+
+
+def figures(cells):
+    """The numbers of a row from left to right, without those of a standard deviation."""
+    return [
+        float(number) for cell in cells for number in re.findall(r"-?[\d.]+", cell.split("±")[0])
+    ]
+
+
+@pytest.mark.parametrize(("file", "printed"), INTRODUCED.findall(TEXT))
+def test_printed_figures_are_those_of_the_file(file, printed):
+    table = pd.read_csv(DOCS / "results" / file)
+    rows = [row.strip("|").split("|") for row in printed.splitlines()[2:]]
+    if "stage" in table:
+        found = [figures(row) for row in rows]
+        expected = table[["stage", *SUMMARY_COLUMNS]].to_numpy()
+    else:
+        # network, variant, the paper's score, and from there on those of the file; the first
+        # row is the one that the others are compared with.
+        found = [figures(row[3:]) for row in rows]
+        found[0] += [0, 0, 0]
+        expected = table[["miou", "difference", "low", "high"]].to_numpy()
+    # One decimal of two: 58.55 may be printed as 58.5 or 58.6.
+    np.testing.assert_allclose(found, expected, rtol=0, atol=0.051)

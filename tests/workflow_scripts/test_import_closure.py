@@ -1,0 +1,91 @@
+"""The code that a rule is made again for: what its command imports, and nothing else."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import grimp
+import pytest
+from repository import ROOT
+
+from workflow_scripts import train_classifier, train_stage
+from workflow_scripts.jobs.import_closure import PACKAGES, code_digest, files_of_module
+
+# The command of a rule is the module of its name.
+RULES = sorted(
+    rule
+    for file in (ROOT / "rules").glob("*.smk")
+    for rule in re.findall(r"^ *rule (\w+):", file.read_text(encoding="utf-8"), re.M)
+)
+# Some files, and all rules that an edit of them reruns.
+USERS = {
+    "wsss/method/crf.py": {"make_pseudo_labels", "segment_crf"},
+    "wsss/reports/curves.py": {"draw_curves"},
+    "wsss/reports/drawing.py": {"draw_strip", "export_masks"},
+    "wsss/reports/voc_submission.py": {"make_voc_submission"},
+    "wsss/method/metrics.py": {"evaluate_pseudo_labels", "evaluate_segmentation", "summarise"},
+    "wsss/training/loop.py": {"train_classifier", "train_stage"},
+    "wsss/method/saliency.py": {"predict_saliency"},
+}
+
+
+def code_of(rule):
+    return files_of_module(f"workflow_scripts.{rule}")
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return grimp.build_graph(*PACKAGES, cache_dir=None)
+
+
+def imported_by(graph, module):
+    """Files that running a module reads, as import-linter's library sees it.
+
+    Importing a.b runs a/__init__.py too; empty ones say nothing.
+    """
+    known, waiting = set(), {module}
+    while waiting:
+        known |= waiting
+        more = {upstream for name in waiting for upstream in graph.find_upstream_modules(name)}
+        more |= {name.rpartition(".")[0] for name in known | more if "." in name}
+        waiting = more - known
+    candidates = [Path(*name.split(".")) for name in known]
+    paths = [p.with_suffix(".py") for p in candidates] + [p / "__init__.py" for p in candidates]
+    return {str(p) for p in paths if (ROOT / p).is_file() and (ROOT / p).stat().st_size}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_code_of_a_rule_is_what_its_command_imports(graph, rule):
+    code = code_of(rule)
+    assert set(code) == imported_by(graph, f"workflow_scripts.{rule}")
+    assert f"workflow_scripts/{rule}.py" in code
+
+
+def test_an_edit_reruns_what_it_can_change():
+    users = {path: {rule for rule in RULES if path in code_of(rule)} for path in USERS}
+    assert users == USERS
+
+
+def test_an_import_of_cams_starts_without_torch():
+    code = [(ROOT / path).read_text(encoding="utf-8") for path in code_of("import_cams")]
+    assert code and not any(re.search(r"^(import|from) torch\b", text, re.M) for text in code)
+
+
+def edit(path, old, new):
+    content = path.read_text()
+    assert old in content
+    path.write_text(content.replace(old, new))
+
+
+@pytest.mark.parametrize("module", [train_classifier.MODULE, train_stage.MODULE])
+def test_the_digest_of_code_follows_what_a_training_uses(tmp_path, module):
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, tmp_path / package)
+    digest = code_digest(module, tmp_path)
+    assert code_digest(module) == digest
+    os.utime(tmp_path / "model/losses.py", (0, 0))
+    edit(tmp_path / "wsss/reports/curves.py", "Okabe", "Ito")
+    assert code_digest(module, tmp_path) == digest
+    edit(tmp_path / "model/losses.py", "F.multilabel_soft", "3 * F.multilabel_soft")
+    assert code_digest(module, tmp_path) != digest

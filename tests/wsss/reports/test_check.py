@@ -1,0 +1,403 @@
+"""What is found out before a run, and how commands end."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections import namedtuple
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mxnet_files import write_params
+from PIL import Image
+
+from model.backbones import create_backbone
+from workflow_scripts import check_run as command
+from workflow_scripts.jobs.command import run
+from wsss.configuration.resolve import merge, plain, resolve
+from wsss.configuration.sections import Dataset, Images, Saliency
+from wsss.datasets.index import DatasetIndex, ImageRecord
+from wsss.errors import InputError
+from wsss.reports import check, disk
+from wsss.storage.palette import write_palette_png
+
+
+@pytest.fixture
+def index(tmp_path):
+    """Four noisy photographs of 40x24 with masks: three train, one val."""
+    records = []
+    random = np.random.default_rng(0)
+    for image_id, split in zip("abcd", ["train"] * 3 + ["val"], strict=True):
+        noise = random.integers(0, 256, (24, 40, 3), np.uint8)
+        Image.fromarray(noise).save(tmp_path / f"{image_id}.jpg")
+        write_palette_png(tmp_path / f"{image_id}.png", np.zeros((24, 40), np.uint8))
+        files = (f"{image_id}.jpg", f"{image_id}.png")
+        records.append(ImageRecord(image_id, split, True, *files, 40, 24, ("cat",)))
+    return DatasetIndex(tmp_path, ("cat",), (1,), tuple(records))
+
+
+@pytest.fixture
+def config(tmp_path):
+    """A configuration whose saliency maps and weights are there."""
+    maps = tmp_path / "maps"
+    maps.mkdir()
+    for image_id in "abc":
+        Image.fromarray(np.zeros((24, 40), np.uint8)).save(maps / f"{image_id}.png")
+    torch.save({"layer.weight": torch.zeros(3)}, tmp_path / "start.pth")
+    return resolve(
+        {
+            "dataset": {"name": "small", "format": "folder", "root": str(tmp_path)},
+            "recipe": "compact",
+            "stages": 2,
+            "saliency": {"source": "maps", "maps": {"folder": str(maps)}},
+            "backbone": {"output_stride": 8, "weights": str(tmp_path / "start.pth")},
+            "images": {"long_side": None},
+            "device": "cpu",
+        }
+    )
+
+
+def changed(config, **sections):
+    """The configuration with other values, as an overlay would have them."""
+    base = plain(config)
+    if "variants" in sections:
+        del base["variants"]
+    return resolve(merge(base, sections))
+
+
+def problems(findings):
+    return {f.subject: f.message for f in findings if f.level == "problem"}
+
+
+def test_a_sound_run_has_no_problem(config, index, tmp_path):
+    findings = check.check_run(config, index, tmp_path / "results/deep")
+    assert problems(findings) == {}
+    messages = {f.subject: f.message for f in findings}
+    assert messages["images"] == "4 readable"
+    assert messages["masks"] == "4 readable"
+    assert messages["saliency"] == "3 readable"
+    assert messages["device"] == "cpu"
+    assert "3 train, 1 val" in messages["splits"]
+    assert not (tmp_path / "results").exists()
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "name", "subject"),
+    [
+        (truncate, "b.jpg", "images"),
+        (Path.unlink, "b.jpg", "images"),
+        (truncate, "c.png", "masks"),
+        (truncate, "maps/a.png", "saliency"),
+        (Path.unlink, "maps/a.png", "saliency"),
+        (truncate, "start.pth", "weights"),
+        (Path.unlink, "start.pth", "weights"),
+        (lambda path: path.write_bytes(b""), "start.pth", "weights"),
+    ],
+)
+def test_a_spoilt_file_is_found_and_named(config, index, tmp_path, spoil, name, subject):
+    spoil(tmp_path / name)
+    found = problems(check.check_run(config, index, tmp_path))
+    assert list(found) == [subject]
+    assert Path(name).stem in found[subject]
+    assert "\n" not in found[subject]
+
+
+def test_maps_of_a_collection_are_found_by_their_pattern(config, index, tmp_path):
+    config = changed(config, saliency={"maps": {"pattern": "DSS/{image_id}_sal.png"}})
+    assert (
+        "3 of 3 saliency maps are missing" in problems(check.check_run(config, index))["saliency"]
+    )
+    (tmp_path / "maps/DSS").mkdir()
+    for image_id in "abc":
+        (tmp_path / f"maps/{image_id}.png").rename(tmp_path / f"maps/DSS/{image_id}_sal.png")
+    assert problems(check.check_run(config, index)) == {}
+    truncate(tmp_path / "maps/DSS/b_sal.png")
+    assert "b_sal.png" in problems(check.check_run(config, index))["saliency"]
+
+
+def test_weights_are_known_by_their_content(config, tmp_path):
+    """MXNet's as any other: the paper's file is one."""
+    path = write_params(tmp_path / "start.params", {"arg:a_weight": np.ones((4, 4), np.float32)})
+    backbone = config.backbone.model_copy(update={"weights": str(path)})
+    finding = check.check_weights(backbone)
+    assert finding.level == "ok" and "start.params" in finding.message
+    truncate(path)
+    message = check.check_weights(backbone).message
+    assert message.startswith(f"backbone.weights: {path}: truncated in array 0")
+    path.write_text("<html>404</html>")
+    message = check.check_weights(backbone).message
+    assert message.startswith(f"backbone.weights: {path}: not a readable") and "\n" not in message
+
+
+def test_many_offenders_become_one_line(config, index, tmp_path):
+    for image_id in "abcd":
+        truncate(tmp_path / f"{image_id}.jpg")
+    message = problems(check.check_run(config, index, tmp_path))["images"]
+    assert all(f"{image_id}.jpg" in message for image_id in "abc")
+    assert "d.jpg" not in message and message.endswith("(and 1 more)")
+
+
+def test_missing_weights_of_the_saliency_network(config, index, tmp_path):
+    saliency = {"source": "u2netp", "u2netp": {"weights": str(tmp_path / "none.onnx")}}
+    found = check.check_saliency(Saliency.model_validate(saliency), index.records)
+    assert "none.onnx" in problems(found)["saliency"]
+
+
+def given_cams(folder):
+    """The section `cam` for CAM files of the three training images."""
+    folder.mkdir()
+    for image_id in "abc":
+        np.save(folder / f"{image_id}.npy", {0: np.ones((24, 40), np.float32)})
+    files = {"folder": str(folder), "pattern": "{image_id}.npy", "normalise": "auto"}
+    return {"source": "files", "files": files}
+
+
+def given_labels(folder):
+    """The section `pseudo_labels` for label PNGs of the three training images."""
+    folder.mkdir()
+    for image_id in "abc":
+        write_palette_png(folder / f"{image_id}_label.png", np.ones((24, 40), np.uint8))
+    return {"initial": "files", "files": {"folder": str(folder), "pattern": "{image_id}_label.png"}}
+
+
+def test_files_of_other_tools_are_read(config, index, tmp_path):
+    given = {"auxsegnet": {}, "given": {"pseudo_labels": given_labels(tmp_path / "labels")}}
+    config = changed(config, cam=given_cams(tmp_path / "cams"), variants=given)
+    messages = {f.subject: f.message for f in check.check_run(config, index, tmp_path)}
+    assert (messages["CAMs"], messages["pseudo labels"]) == ("3 readable", "3 readable")
+
+
+def test_cams_are_read_as_the_run_reads_them(config, index, tmp_path):
+    config = changed(config, cam=given_cams(tmp_path / "cams"))
+    np.save(tmp_path / "cams/b.npy", {0: np.full((24, 40), 1e6, np.float32)})
+    assert problems(check.check_run(config, index, tmp_path)) == {}
+    config = changed(config, cam={"files": {"normalise": "never"}})
+    message = problems(check.check_run(config, index, tmp_path))["CAMs"]
+    assert "b.npy" in message and "cam.files.normalise" in message
+
+
+@pytest.mark.parametrize(
+    ("spoil", "name", "subject"),
+    [
+        (truncate, "cams/b.npy", "CAMs"),
+        (Path.unlink, "cams/b.npy", "CAMs"),
+        (lambda path: np.save(path, {1: np.ones((24, 40))}), "cams/a.npy", "CAMs"),
+        (truncate, "labels/a_label.png", "pseudo labels"),
+        (Path.unlink, "labels/a_label.png", "pseudo labels"),
+        (lambda path: shutil.rmtree(path.parent), "cams/b.npy", "CAMs"),
+        (lambda path: shutil.rmtree(path.parent), "labels/b_label.png", "pseudo labels"),
+    ],
+)
+def test_a_spoilt_file_of_another_tool_is_found(config, index, tmp_path, spoil, name, subject):
+    given = {"given": {"pseudo_labels": given_labels(tmp_path / "labels")}}
+    config = changed(config, cam=given_cams(tmp_path / "cams"), variants=given)
+    spoil(tmp_path / name)
+    found = problems(check.check_run(config, index, tmp_path))
+    assert list(found) == [subject]
+    folder = Path(name).parent.name
+    assert Path(name).name in found[subject] or f"{folder} is not a folder" in found[subject]
+    assert "\n" not in found[subject]
+
+
+@pytest.mark.parametrize(
+    ("name", "gpu", "level"),
+    [
+        ("auto", False, "note"),
+        ("auto", True, "ok"),
+        ("cuda", False, "problem"),
+        ("cuda", True, "ok"),
+        ("cpu", False, "ok"),
+        ("cpu", True, "ok"),
+    ],
+)
+def test_device(monkeypatch, name, gpu, level):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    assert check.check_device(name).level == level
+
+
+def test_no_masks_are_mentioned(index):
+    bare = [replace(record, mask=None, scored=False) for record in index.records]
+    findings = check.check_images(replace(index, records=tuple(bare)))
+    assert [f.level for f in findings if "no masks" in f.message] == ["note"]
+
+
+def test_full_disk_is_a_problem(config, index, tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9, 1000))
+    message = problems(check.check_run(config, index, tmp_path))["disk"]
+    assert "1 kB free" in message and "keep: final" in message
+
+
+def test_needed_disk_follows_the_run(config, index):
+    def total(**changes):
+        return sum(disk.disk_needed(changed(config, **changes), index).values())
+
+    assert total(stages=4) > total() > total(stages=1)
+    assert total(seeds=[0, 1]) > total()
+    assert total(variants={"a": {}, "b": {}}) > total()
+    assert total(variants={"a": {"stages": 1}}) == total(stages=1)
+    assert total(keep="final") < total()
+    assert total(masks={"export": True}) > total()
+    everywhere = {"prediction": {"splits": ["val", "train"]}}
+    assert total(**everywhere) > total() == total(prediction={"splits": ["val", "test"]})
+    more = total(**everywhere) - total()
+    assert total(**everywhere, stages=1) - total(stages=1) == pytest.approx(more, abs=5)
+    assert total(images={"long_side": 4000}) == total()
+    small = config.model_copy(update={"images": Images.model_construct(long_side=16)})
+    assert sum(disk.disk_needed(small, index).values()) < total()
+    # Imported CAMs have the grid of stride 8, whatever the network's.
+    backbone = {"output_stride": 16}
+    files = {"source": "files", "files": {"folder": "cams"}}
+    assert total(cam=files) == total() and total(cam=files, backbone=backbone) > total(
+        backbone=backbone
+    )
+
+
+def test_needed_disk_counts_images_cells_and_trainings(config, index):
+    """By ratios, which do not depend on how well anything packs; bytes are rounded down."""
+    one, two = (disk.disk_needed(changed(config, stages=number), index) for number in (1, 2))
+    assert two["saliency"] == one["saliency"] > 0
+    for kind in ("refined saliency", "pseudo labels", "predictions", "label maps"):
+        assert two[kind] == pytest.approx(2 * one[kind], abs=2) and one[kind] > 0
+    assert two["checkpoints"] == pytest.approx(one["checkpoints"] * 3 / 2, abs=2)
+    network = create_backbone("efficientnet_lite0")
+    weights = sum(4 * tensor.numel() for tensor in network.state_dict().values())
+    assert 2 * weights < one["checkpoints"] < 3 * weights  # the classifier's and the stage's
+    # For 40x24 pixels a grid of 5x3 cells at stride 8, and of 3x2 at stride 16.
+    coarse = disk.disk_needed(changed(config, stages=1, backbone={"output_stride": 16}), index)
+    grids = coarse["refined saliency"] / one["refined saliency"]
+    assert grids == pytest.approx((3 * 2) / (5 * 3), abs=0.02)
+    # Masks are painted for four images; one is segmented.
+    assert one["ground truth"] == 0
+    coco = config.model_copy(update={"dataset": Dataset(name="small", format="coco")})
+    painted = disk.disk_needed(coco, index)["ground truth"]
+    assert painted == pytest.approx(4 * one["label maps"], abs=4)
+
+
+@pytest.fixture
+def overlay(config, index, tmp_path):
+    """The same as an overlay over config.yaml, for photographs in a folder; JSON is YAML."""
+    for folder, suffix in (("images", "jpg"), ("masks", "png")):
+        (tmp_path / folder).mkdir()
+        for image_id in "abcd":
+            (tmp_path / f"{image_id}.{suffix}").rename(tmp_path / folder / f"{image_id}.{suffix}")
+    (tmp_path / "labels.csv").write_text(
+        "image_id,labels\n" + "".join(f"{i},cat\n" for i in "abcd")
+    )
+    (tmp_path / "val.txt").write_text("d\n")
+    lists = {"masks": "masks", "val_list": "val.txt"}
+    path = tmp_path / "overlay.yaml"
+    path.write_text(json.dumps(plain(changed(config, dataset={"folder": lists}))))
+    return ["--configfile", str(path), "--results", str(tmp_path / "results")]
+
+
+def test_the_command_prints_a_table(overlay):
+    line = [sys.executable, "-m", "workflow_scripts.check_run", *overlay]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "ready to run"
+    assert "3 train, 1 val, 0 test; 1 classes" in done.stdout
+    assert "4 readable" in done.stdout
+    assert "measuring images" in done.stderr
+    assert " 0it [" not in done.stderr  # a bar for test images that there are none of
+
+
+def test_problems_make_the_command_fail(overlay, tmp_path, capsys):
+    truncate(tmp_path / "images/a.jpg")
+    (tmp_path / "start.pth").unlink()
+    code = command.main(overlay)
+    lines = capsys.readouterr().out.splitlines()
+    assert code == 1
+    assert sum(line.startswith("problem ") for line in lines) == 2
+    assert lines[-1] == "2 problem(s)"
+
+
+def subjects(capsys):
+    """Levels by subject of the printed table."""
+    lines = capsys.readouterr().out.splitlines()[:-1]
+    known = ("data set", "images", "masks", "splits", "saliency", "weights", "device", "disk")
+    return {name: line.split()[0] for line in lines for name in known if line[8:].startswith(name)}
+
+
+@pytest.mark.parametrize("name", ["masks/b.png", "labels.csv", "val.txt"])
+def test_a_data_set_without_index_hides_nothing_else(overlay, tmp_path, capsys, name):
+    truncate(tmp_path / name) if name == "masks/b.png" else (tmp_path / name).unlink()
+    (tmp_path / "start.pth").unlink()
+    assert command.main(overlay) == 1
+    assert subjects(capsys) == {
+        "data set": "problem",
+        "saliency": "note",
+        "weights": "problem",
+        "device": "ok",
+        "disk": "note",
+    }
+
+
+def test_the_source_of_saliency_is_looked_at_without_index(overlay, tmp_path, capsys):
+    (tmp_path / "labels.csv").unlink()
+    shutil.rmtree(tmp_path / "maps")
+    assert command.main(overlay) == 1
+    said = capsys.readouterr().out
+    assert "problem data set  dataset.folder.labels" in said
+    assert "problem saliency  saliency.maps.folder" in said
+    assert said.endswith("2 problem(s)\n")
+
+
+def test_a_wrong_configuration_is_one_error(overlay, tmp_path):
+    (tmp_path / "more.yaml").write_text("stagess: 3\n")
+    with pytest.raises(InputError, match="stagess: unknown key"):
+        command.main([*overlay[:2], str(tmp_path / "more.yaml")])
+
+
+def test_the_demo_is_not_drawn_for_a_check(tmp_path, capsys):
+    """Everything else is looked at: here, whether the disk would do for 160 + 48 images."""
+    command.main(["--results", str(tmp_path / "results")])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("note    images") and "not there yet" in lines[0]
+    assert any("computed for 160 training images" in line for line in lines)
+    assert any(line.startswith("ok      disk") for line in lines)
+    assert not (tmp_path / "results").exists()
+
+
+# --- how every command ends
+
+
+def raising(error):
+    def main(_arguments):
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ("main", "code"),
+    [
+        (lambda _: None, 0),
+        (lambda _: 1, 1),
+        (raising(InputError("file x is wrong: mend it")), 1),
+        (raising(ZeroDivisionError("oh")), 1),
+        (raising(KeyboardInterrupt()), 130),
+    ],
+)
+def test_exit_codes(main, code):
+    with pytest.raises(SystemExit) as caught:
+        run(main)
+    assert caught.value.code == code
+
+
+def test_only_unexpected_errors_show_where_they_came_from(capsys):
+    with pytest.raises(SystemExit):
+        run(raising(InputError("file x is wrong: mend it")))
+    assert capsys.readouterr().err == "error: file x is wrong: mend it\n"
+    with pytest.raises(SystemExit):
+        run(raising(ZeroDivisionError("oh")))
+    shown = capsys.readouterr().err
+    assert "Traceback" in shown and "in main" in shown
+    assert shown.splitlines()[-1] == "error: ZeroDivisionError: oh"

@@ -1,0 +1,121 @@
+"""Runs side by side: the mIoU of each, and its distance to the first one's.
+
+Overlaps are those of `ConfusionMatrix`: per class, pixels of the intersection and of the union of
+prediction and ground truth. They add up over images, so that a run is an array with one per image,
+and any choice of images a weighted sum.
+"""
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import pandas as pd
+
+from wsss.method.metrics import ConfusionMatrix, iou_of, mean_defined
+
+RESAMPLES = 1000
+DRAWN_FROM = 0  # the seed of the resamples: the same runs give the same table
+INTERVAL = (0.025, 0.975)
+
+
+def count(
+    truths: Iterable[tuple[str, np.ndarray]],
+    label_maps: dict[str, dict[int, Callable[[str], np.ndarray]]],
+    num_classes: int,
+) -> dict[str, dict[int, np.ndarray]]:
+    """Overlaps of all runs with the ground truth, of which each mask is asked for once.
+
+    Args:
+        truths: N pairs of image id and mask, uint8 (H, W): class ids 0..C and 255 to ignore.
+        label_maps: run -> seed -> what gives the label map of an image id, uint8 (H, W).
+        num_classes: C, object classes without background.
+
+    Returns:
+        run -> seed -> overlap per image in pixels, int64 (N, 2, C + 1).
+
+    Raises:
+        InputError: a label map does not fit its mask, or holds a class that there is not.
+    """
+    counted = {run: {seed: [] for seed in seeds} for run, seeds in label_maps.items()}
+    for image_id, truth in truths:
+        for run, seeds in label_maps.items():
+            for seed, label_map in seeds.items():
+                matrix = ConfusionMatrix(num_classes)
+                matrix.update(label_map(image_id), truth)
+                counted[run][seed].append(matrix.overlap())
+    return {
+        run: {seed: np.stack(overlaps) for seed, overlaps in seeds.items()}
+        for run, seeds in counted.items()
+    }
+
+
+def compare(runs: dict[str, dict[int, np.ndarray]]) -> pd.DataFrame:
+    """The table of `count`'s runs, a row each; scores and differences in percent.
+
+    Differences are to the first run, paired by the seeds that both have. Their interval is the
+    percentile bootstrap's (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter
+    13) of the mean difference over images: how much hangs on the images that happened to be
+    scored. What hangs on the seed of the training is `difference_std`.
+
+    Args:
+        runs: run -> seed -> overlap per image, (N, 2, C + 1), of the same images in one order.
+
+    Returns:
+        DataFrame: run, miou, miou_std (ddof 1), runs (number of seeds), difference,
+        difference_std (ddof 1), pairs (number of seeds that both have), low, high (95 %). NaN
+        where there are too few seeds.
+    """
+    (images,) = {len(overlaps) for seeds in runs.values() for overlaps in seeds.values()}
+    weights = image_weights(images)
+    scores = {
+        run: pd.DataFrame({seed: miou(overlaps, weights) for seed, overlaps in seeds.items()})
+        for run, seeds in runs.items()
+    }
+    first = next(iter(scores.values()))
+    rows = [{"run": run} | _alone(own) | _against(own, first) for run, own in scores.items()]
+    return pd.DataFrame(rows)
+
+
+def image_weights(images: int) -> np.ndarray:
+    """How often each image counts, float64 (1 + RESAMPLES, images).
+
+    Row 0 has each image once; the others are resamples with replacement, of as many images.
+    """
+    rng = np.random.default_rng(DRAWN_FROM)
+    drawn = rng.multinomial(images, np.full(images, 1 / images), RESAMPLES)
+    return np.vstack([np.ones(images), drawn])
+
+
+def miou(overlaps: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Mean IoU of weighted images in percent, as `ConfusionMatrix.means` has it.
+
+    Args:
+        overlaps: overlap per image in pixels, int64 (N, 2, C + 1).
+        weights: how often each image counts, float64 (R, N).
+
+    Returns:
+        float64 (R,).
+    """
+    # Exact in spite of floats, whose product is the fast one: no sum of pixels comes near 2^53.
+    summed = np.tensordot(weights, overlaps, axes=1)
+    return 100 * np.apply_along_axis(mean_defined, -1, iou_of(summed))
+
+
+def _alone(scores):
+    """Columns on a run alone; `scores` has a column a seed and the rows of `image_weights`."""
+    values = scores.iloc[0]
+    return {"miou": values.mean(), "miou_std": values.std(ddof=1), "runs": len(values)}
+
+
+def _against(scores, first):
+    """Columns on a run against the first one; both as in `_alone`."""
+    shared = scores.columns.intersection(first.columns)
+    differences = scores[shared] - first[shared]
+    values, resampled = differences.iloc[0], differences.iloc[1:].mean(axis=1)
+    low, high = resampled.quantile(INTERVAL)
+    return {
+        "difference": values.mean(),
+        "difference_std": values.std(ddof=1),
+        "pairs": len(values),
+        "low": low,
+        "high": high,
+    }

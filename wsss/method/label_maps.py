@@ -1,0 +1,29 @@
+"""From merged class probabilities to the label map of a photograph."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from wsss.configuration.sections import Crf
+from wsss.method.crf import refine_segmentation
+from wsss.storage.pixels import resize_maps
+
+
+def label_map_of(
+    image: np.ndarray, probabilities: np.ndarray, labels: Sequence[int], crf: Crf
+) -> np.ndarray:
+    """The class of every pixel, after the test CRF.
+
+    Args:
+        image: uint8 RGB (H, W, 3).
+        probabilities: float (K, h, w), on any grid; up-sampled to the photograph.
+        labels: what the K maps are of, as in label maps: 0 is background.
+        crf: section `prediction.crf`; with 0 iterations the most probable class is taken.
+
+    Returns:
+        uint8 (H, W).
+    """
+    probabilities = resize_maps(probabilities, image.shape[:2])
+    if crf.iterations:
+        probabilities = refine_segmentation(image, probabilities, crf)
+    return np.asarray(labels, dtype=np.uint8)[probabilities.argmax(axis=0)]

@@ -1,0 +1,106 @@
+"""Pseudo labels: fusing CAMs and saliency (paper, section 3.1; released step/gen_pgt.py)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from model.labels import IGNORE
+from wsss.configuration.sections import Crf, PseudoLabels
+from wsss.method.crf import refine_saliency
+from wsss.storage.pixels import resize_map, resize_maps
+
+
+def fuse(
+    cams: np.ndarray,
+    keys: Sequence[int],
+    saliency: np.ndarray,
+    cam_threshold: float,
+    saliency_threshold: float,
+) -> np.ndarray:
+    """Segmentation pseudo label of an image.
+
+    A pixel where the largest CAM exceeds `cam_threshold` is an object pixel; one where the saliency
+    exceeds `saliency_threshold` is salient. Both: the class of the largest CAM (ties to the lower
+    id); neither: background 0; exactly one: 255, ignored in training. Comparisons are strict and
+    in float32.
+
+    Args:
+        cams: (K, H, W), CAMs of the classes that the image holds.
+        keys: their K ids 0..C-1, ascending.
+        saliency: (H, W) in [0, 1].
+
+    Returns:
+        uint8 (H, W): 0, 255, and key + 1 for a class.
+
+    Raises:
+        ValueError: shapes that do not belong together.
+    """
+    cams, saliency = np.asarray(cams, np.float32), np.asarray(saliency, np.float32)
+    if cams.shape != (len(keys), *saliency.shape):
+        raise ValueError(
+            f"CAMs of {cams.shape} do not fit {len(keys)} labels and saliency of {saliency.shape}"
+        )
+    salient = saliency > np.float32(saliency_threshold)
+    label = np.where(salient, IGNORE, 0).astype(np.uint8)
+    if len(keys) == 0:
+        return label
+    is_object = cams.max(axis=0) > np.float32(cam_threshold)
+    winner = (np.asarray(keys) + 1).astype(np.uint8)[cams.argmax(axis=0)]
+    label[is_object & salient] = winner[is_object & salient]
+    label[is_object & ~salient] = IGNORE
+    return label
+
+
+def updated_saliency(
+    image: np.ndarray, refined: np.ndarray, off_the_shelf: np.ndarray, crf: Crf
+) -> np.ndarray:
+    """Saliency pseudo label of stage s >= 1 (paper, equation 1).
+
+    CRF_d of the mean of the refined prediction of the stage before and, at every stage, the
+    original off-the-shelf map. All maps (H, W) in [0, 1]; returns float32 (H, W).
+    """
+    return refine_saliency(image, (refined + off_the_shelf) / 2, crf)
+
+
+def quantise(saliency: np.ndarray) -> np.ndarray:
+    """[0, 1] -> uint8, value / 255 being the probability."""
+    return np.rint(np.clip(saliency, 0.0, 1.0) * 255).astype(np.uint8)
+
+
+def make_pseudo_labels(
+    image: np.ndarray,
+    cams: np.ndarray,
+    keys: Sequence[int],
+    off_the_shelf: np.ndarray,
+    refined: np.ndarray | None,
+    settings: PseudoLabels,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Both pseudo labels of an image.
+
+    Args:
+        image: uint8 RGB (H, W, 3).
+        cams: (K, h, w) float, refined CAMs (stage >= 1) or normalised CAMs (stage 0).
+        keys: class ids of the CAMs.
+        off_the_shelf: uint8 (H, W).
+        refined: (h, w) float in [0, 1], refined saliency of the stage before; None at stage 0,
+            where the off-the-shelf map is the saliency pseudo label as it is.
+        settings: thresholds, background, saliency_crf.
+
+    Returns:
+        saliency uint8 (H, W), segmentation uint8 (H, W).
+    """
+    size = off_the_shelf.shape
+    original = off_the_shelf.astype(np.float32) / 255
+    saliency = original
+    if refined is not None:
+        refined = resize_map(refined, size)
+        saliency = updated_saliency(image, refined, original, settings.saliency_crf)
+    background = saliency if settings.background == "updated" else original
+    segmentation = fuse(
+        resize_maps(cams, size),
+        keys,
+        background,
+        settings.cam_threshold,
+        settings.saliency_threshold,
+    )
+    return quantise(saliency), segmentation

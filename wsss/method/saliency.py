@@ -1,0 +1,151 @@
+"""Class-agnostic saliency from off-the-shelf sources, by name.
+
+A source is a class with `files(settings)`, which names the files that its maps depend on,
+`__init__(settings)`, `check(records)`, which refuses what cannot be had before anything is
+computed, and `predict(record, image)`. A further source is added in these places and no others:
+
+- here: the class, and its entry in `SOURCES`;
+- `wsss/configuration/sections.py`: its name among those of `saliency.source`, and a section
+  with its settings, which is what the class is given.
+"""
+
+import struct
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from wsss.configuration import sections
+from wsss.configuration.paths import weights_path
+from wsss.datasets.files_per_image import FilesPerImage
+from wsss.datasets.index import ImageRecord
+from wsss.errors import InputError, listed
+from wsss.storage.images import read_mask
+from wsss.storage.pixels import resize_map
+
+INPUT_SIDE = 320  # pixels; the size U^2-Net was trained at
+IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_COLOUR_TYPES = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGBA"}
+
+
+class U2Netp:
+    """U^2-Netp (Qin et al., Pattern Recognition 2020), run from its ONNX file by OpenCV."""
+
+    @staticmethod
+    def files(settings: sections.U2netp) -> list[str]:
+        """The ONNX file."""
+        return [str(_weights(settings))]
+
+    def __init__(self, settings: sections.U2netp):
+        """Raises InputError if the file is absent or is no network that OpenCV can read."""
+        path = _weights(settings)
+        if not path.is_file():
+            raise InputError(f"saliency.u2netp.weights: {path} does not exist: run `make setup`")
+        try:
+            self.network = cv2.dnn.readNetFromONNX(str(path))
+        except cv2.error as error:
+            raise InputError(
+                f"saliency.u2netp.weights: {path} is not a readable ONNX network: delete it and"
+                " run `make setup`"
+            ) from error
+        # Seven outputs, the fused map first, then the side outputs.
+        self.output = self.network.getUnconnectedOutLayersNames()[0]
+
+    def check(self, records: Sequence[ImageRecord]) -> None:
+        """Nothing to look for: the maps are computed."""
+
+    def predict(self, record: ImageRecord, image: np.ndarray) -> np.ndarray:
+        """Saliency of an RGB image uint8 (H, W, 3) as uint8 (H, W), stretched to 0..255.
+
+        The processing is that of the rembg project: 320x320, values over the image's maximum,
+        ImageNet mean and standard deviation, first output, minimum to maximum. An image on which
+        the network says the same everywhere gives zeros.
+        """
+        # The network is sensitive to aliasing: Pillow's filter, OpenCV has none for shrinking.
+        square = Image.fromarray(image).resize((INPUT_SIDE, INPUT_SIDE), Image.Resampling.LANCZOS)
+        values = np.asarray(square, np.float32)
+        values = (values / max(values.max(), 1.0) - IMAGENET_MEAN) / IMAGENET_STD
+        self.network.setInput(np.ascontiguousarray(values.transpose(2, 0, 1)[None], np.float32))
+        response = self.network.forward(self.output)[0, 0]
+        return np.rint(255 * resize_map(_stretched(response), image.shape[:2])).astype(np.uint8)
+
+
+class ReadyMaps:
+    """Maps that some other tool made: a folder of 8-bit grey PNGs, named by a pattern."""
+
+    @staticmethod
+    def files(settings: sections.Maps) -> list[str]:
+        """None: there may be thousands, and the artifact made of them holds their very values."""
+        return []
+
+    def __init__(self, settings: sections.Maps):
+        """Raises InputError if there is no such folder."""
+        self.maps = FilesPerImage.of_settings(settings, "saliency maps", "saliency.maps")
+
+    def check(self, records: Sequence[ImageRecord]) -> None:
+        """Look at all files' headers; InputError lists the first few that cannot be used."""
+        self.maps.check(records)
+        complaints = [text for record in records if (text := self._complaint(record))]
+        if complaints:
+            raise InputError(
+                f"unusable saliency maps in {self.maps.folder}: {listed(complaints)}; save them as"
+                " 8-bit grey PNGs of the size of their images"
+            )
+
+    def predict(self, record: ImageRecord, image: np.ndarray | None) -> np.ndarray:
+        """The ready map of `record` as uint8 (H, W); InputError as `check`, or if damaged."""
+        self.check([record])
+        return read_mask(self.maps.path(record))
+
+    def _complaint(self, record):
+        path = self.maps.path(record)
+        name = path.relative_to(self.maps.folder)
+        header = _png_header(path)
+        if header is None:
+            return f"{name} is not a PNG"
+        width, height, bits, colour = header
+        if (bits, colour) != (8, 0):
+            kind = PNG_COLOUR_TYPES.get(colour, "unknown colour type")
+            return f"{name} is {bits}-bit {kind}"
+        if (width, height) != (record.width, record.height):
+            return f"{name} is {width}x{height}, its image {record.width}x{record.height}"
+        return None
+
+
+def _weights(settings):
+    return weights_path(settings.weights, "saliency.u2netp.weights")
+
+
+SOURCES = {"u2netp": U2Netp, "maps": ReadyMaps}
+
+
+def create_source(settings: sections.Saliency) -> U2Netp | ReadyMaps:
+    """The source that is chosen. Raises InputError for what it refuses."""
+    return SOURCES[settings.source](getattr(settings, settings.source))
+
+
+def source_files(settings: sections.Saliency) -> list[str]:
+    """Files that the chosen source's maps depend on, as its settings name them.
+
+    Nothing is opened: the workflow asks before there is a job.
+    """
+    return SOURCES[settings.source].files(getattr(settings, settings.source))
+
+
+def _stretched(response):
+    lowest, highest = response.min(), response.max()
+    if not highest > lowest:
+        return np.zeros_like(response)
+    return (response - lowest) / (highest - lowest)
+
+
+def _png_header(path):
+    """Width, height, bit depth and colour type from a PNG's first chunk; None if it is no PNG."""
+    with open(path, "rb") as file:
+        start = file.read(26)
+    if len(start) < 26 or not start.startswith(PNG_SIGNATURE):
+        return None
+    return struct.unpack(">IIBB", start[16:26])

@@ -1,0 +1,110 @@
+"""How much disk a run needs, before it runs."""
+
+from collections.abc import Callable, Sequence
+from math import ceil, prod
+
+from wsss.configuration.sections import Backbone, Configuration
+from wsss.datasets.cam_files import GRID_STRIDE, strided_size
+from wsss.datasets.formats import paints_masks
+from wsss.datasets.index import DatasetIndex, ImageRecord
+
+SPARE = 1.2  # the estimate of disk is meant to be too high rather than too low
+
+# Stored over raw bytes, measured on VOC photographs with gzip 4 + shuffle: saliency 0.14,
+# label maps 0.02; CAMs hardly shrink.
+PACKED_SALIENCY = 0.2
+PACKED_LABELS = 0.04
+PACKED_FEATURES = 0.9
+OVERLAY_BYTES = 1.5  # per pixel of an overlay PNG
+PREDICTED_CLASSES = 4  # classes whose probability is above 0.01 somewhere in an image
+HEADS = 1.2  # a network over its backbone
+
+
+def disk_needed(config: Configuration, index: DatasetIndex) -> dict[str, int]:
+    """Estimate the bytes that a run has on disk at most, by artifact kind.
+
+    Per image: saliency, label maps and their PNGs at image resolution; CAMs and probabilities in
+    float16 on the network's feature grid. Per training: a checkpoint in float32. With
+    `keep: final` the maps in between lie there for one stage of each run at a time. Ground truth
+    that the run paints is counted, though it lies below the root of the data set.
+    """
+    seeds = len(config.seeds)
+    runs = seeds * len(config.variants)
+    trainings = seeds * sum(
+        variant.get("stages", config.stages) for variant in config.variants.values()
+    )
+    kept = runs if config.keep == "final" else trainings
+    train, val = index.split("train"), index.split("val")
+    # Every stage is scored on val; of other splits only the last stage is asked.
+    others = [r for name in config.prediction.splits if name != "val" for r in index.split(name)]
+    pixels, cells = _pixels, _cell_counter(config)
+    cam_cells = _cam_cells(train, cells)
+    imported = config.cam.source == "files"
+    first_cells = _cam_cells(train, _imported_cells) if imported else cam_cells
+    features, labels = 2 * PACKED_FEATURES, PACKED_LABELS
+    painted = [r for r in index.records if r.mask and paints_masks(config.dataset)]
+
+    def predictions(records):
+        return (
+            pixels(records) * 2 * labels + sum(map(cells, records)) * PREDICTED_CLASSES * features
+        )
+
+    checkpoint = checkpoint_bytes(config.backbone)
+    needed = {
+        "ground truth": pixels(painted) * labels,
+        "saliency": pixels(train) * PACKED_SALIENCY,
+        "CAMs": (first_cells * seeds + cam_cells * kept) * features,
+        "refined saliency": sum(map(cells, train)) * features * kept,
+        "pseudo labels": pixels(train) * (PACKED_SALIENCY + labels) * trainings,
+        "predictions": predictions(val) * kept + predictions(others) * runs,
+        "label maps": (pixels(val) * trainings + pixels(others) * runs) * labels,
+        "masks": pixels(val + others) * (labels + OVERLAY_BYTES) * config.masks.export,
+        "checkpoints": checkpoint * (seeds + trainings),
+        # Weights and momentum of a job that is under way: two states, and one that is written.
+        "resume states": checkpoint * 2 * 3,
+    }
+    return {kind: int(size * SPARE) for kind, size in needed.items()}
+
+
+def checkpoint_bytes(backbone: Backbone) -> int:
+    """Bytes of a checkpoint: float32 parameters and buffers of the backbone, and its heads."""
+    import torch
+
+    from model.backbones import create_backbone
+
+    with torch.device("meta"):  # counts without memory
+        network = create_backbone(backbone.name, backbone.output_stride)
+    return int(HEADS * 4 * sum(tensor.numel() for tensor in network.state_dict().values()))
+
+
+def _pixels(records: Sequence[ImageRecord]) -> int:
+    return sum(record.width * record.height for record in records)
+
+
+def _cam_cells(records, cells):
+    return sum(cells(record) * max(1, len(record.labels)) for record in records)
+
+
+def _imported_cells(record):
+    return prod(strided_size((record.height, record.width), GRID_STRIDE))
+
+
+def _cell_counter(config: Configuration) -> Callable[[ImageRecord], int]:
+    """A function that counts the feature cells of a record."""
+    stride, long_side = config.backbone.output_stride, config.images.long_side
+
+    def cells(record):
+        longest = max(record.width, record.height)
+        scale = min(1, long_side / longest) if long_side else 1
+        return ceil(record.width * scale / stride) * ceil(record.height * scale / stride)
+
+    return cells
+
+
+def readable_bytes(size: float) -> str:
+    """Bytes for people: 950 B, 12 kB, 3.4 GB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit in ("B", "kB") else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
