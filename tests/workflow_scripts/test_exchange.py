@@ -245,8 +245,9 @@ def test_given_labels_are_refused_by_name(index, labels, tmp_path):
     run(export_pseudo_labels, labels, "--out", tmp_path / "given")
 
     def make(folder):
-        files = json.dumps({"files": {"folder": str(folder), "pattern": "{image_id}.png"}})
-        words = (own | {"--settings": files}).items()
+        files = {"folder": str(folder), "pattern": "{image_id}.png"}
+        settings = {"initial": "files", "files": files, "background": "off_the_shelf"}
+        words = (own | {"--settings": json.dumps(settings)}).items()
         run(make_pseudo_labels, *(word for pair in words for word in pair))
 
     make(tmp_path / "given")
