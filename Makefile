@@ -9,7 +9,7 @@ PIP_ARGS ?=
 CONFIG ?=
 BIN := .venv/bin
 
-.PHONY: help setup demo demo-seeds check gpu-check cancel kills memory test test-fast test-resnet38 test-slurm \
+.PHONY: help setup demo demo-seeds check gpu-check cancel kills memory test test-fast test-demo test-resnet38 test-slurm \
 	test-slurm-full lint format clean
 
 help:
@@ -21,7 +21,8 @@ help:
 	@echo "make gpu-check  does it compute rightly on this GPU, how fast, and after a kill (five minutes)"
 	@echo "make cancel  cancel the Slurm jobs that a killed Snakemake left in this folder (or RUN=...)"
 	@echo "make test    lint and tests"
-	@echo "make test-fast  tests without Snakemake and training (two minutes)"
+	@echo "make test-fast  tests without Snakemake and training (some minutes)"
+	@echo "make test-demo  the demo's first stage, and whether refinement is at work in it (five minutes)"
 	@echo "make test-resnet38  five stages with ResNet38 on eight photographs, three minutes for each of two"
 	@echo "                    recipes; RECIPE=paper or RECIPE=official for one of them"
 	@echo "make test-slurm  tests on a Slurm of their own, a quarter of an hour (-full: more); root"
@@ -87,6 +88,10 @@ test: lint
 
 test-fast: setup
 	$(BIN)/python -m pytest -m "not slow and not run"
+
+# Not part of `make test`: five minutes of two cores.
+test-demo: setup
+	$(BIN)/python -m pytest -m slow tests/workflow/test_demo_run.py
 
 # Not part of `make test`: some minutes a recipe, 4 GB of memory and 4 GB of disk.
 test-resnet38: setup

@@ -16,7 +16,7 @@ from wsss.errors import InputError
 from wsss.reports.check import Finding, check_besides_images, check_run, check_without_index
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -16,7 +16,7 @@ from wsss.datasets.index import write_dataset
 log = logging.getLogger(__name__)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = command_parser(__doc__, UnnamedDataset)
     parser.add_argument("--threads", type=int, default=1, help="processes that paint masks")
     args = parser.parse_args(argv)

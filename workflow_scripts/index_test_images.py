@@ -14,7 +14,7 @@ from wsss.datasets.index import TEST, write_test_images
 log = logging.getLogger(__name__)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     args = arguments.command_parser(__doc__, UnnamedDataset).parse_args(argv)
     index = with_test_images(arguments.dataset_index(args), args.settings)
     write_test_images(index, args.data)

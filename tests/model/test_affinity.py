@@ -80,6 +80,7 @@ def large_image(what):
     return json.loads(done.stdout)
 
 
+@pytest.mark.run
 def test_blocks_of_a_large_image_are_exact_and_fit_into_memory():
     said = large_image("affinity")
     assert said["tokens"] == 19200
@@ -87,6 +88,7 @@ def test_blocks_of_a_large_image_are_exact_and_fit_into_memory():
     assert said["growth"] < 0.7 * WHOLE_MATRIX
 
 
+@pytest.mark.run
 def test_the_network_holds_no_whole_matrix_of_a_large_image():
     said = large_image("network")
     assert said["finite"]

@@ -348,8 +348,9 @@ def test_every_parameter_learns(build, images, design):
     assert set(without) <= {"seg.attention.key.bias", "sal.attention.key.bias"}
 
 
+@pytest.mark.run
 def test_resnet38_trains_a_step_and_predicts_a_photograph():
-    """Issue 2: at its full width, on a CPU."""
+    """At its full width, on a CPU."""
     torch.manual_seed(0)
     network = AuxSegNet(20, "resnet38", "paper")
     assert sum(p.numel() for p in network.parameters()) > 105e6

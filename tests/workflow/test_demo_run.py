@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from workspace import Workspace
 
+pytestmark = pytest.mark.slow
 RUN = "results/demo/auxsegnet/seed0"
 TABLES = (
     f"{RUN}/stage0/evaluation/pseudo_labels.csv",

@@ -142,6 +142,7 @@ def test_unknown_classes_are_refused(tmp_path):
         build(dataset(("unicorn",)), tmp_path)
 
 
+@pytest.mark.run
 def test_saliency_is_as_good_as_on_photographs():
     weights = ROOT / "weights/u2netp.onnx"
     if not weights.is_file():
