@@ -9,9 +9,8 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import ModuleType
 
 from gpu_check import arithmetic, inference, parity, resuming, sharing, speed
 from gpu_check.answers import Answer, table, write_answers
@@ -20,11 +19,14 @@ from gpu_check.size import FULL, MINIATURE
 from wsss.compute.devices import choose_device, make_repeatable
 from wsss.errors import reason_of
 
-QUESTIONS = (arithmetic, parity, speed, inference, resuming, sharing)
+QUESTIONS = {
+    module.__name__.rpartition(".")[2]: module
+    for module in (arithmetic, parity, speed, inference, resuming, sharing)
+}
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Ask all questions; 0 if all that can be wrong is right."""
+    """Ask the questions; 0 if all that can be wrong is right."""
     args = parse(argv)
     device = choose_device(args.device)
     on_gpu = device.type == "cuda"
@@ -34,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="gpu_check-") as folder:
         material = Material(device, size, Path(folder), args.photographs)
         material.prepare()
-        for answer in _all_answers(material):
+        for answer in _all_answers(material, args.only):
             print(answer, flush=True)
             found.append(answer)
             write_answers(args.output, found)
@@ -46,29 +48,26 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="gpu_check", description=__doc__)
     parser.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto")
     parser.add_argument("--photographs", type=Path, help="folder of images; else they are drawn")
+    parser.add_argument("--only", nargs="+", choices=QUESTIONS, default=list(QUESTIONS))
     parser.add_argument("--output", type=Path, default=Path("results/gpu_check.json"))
     return parser.parse_args(argv)
 
 
-def _all_answers(material: Material) -> Iterator[Answer]:
+def _all_answers(material: Material, names: Iterable[str]) -> Iterator[Answer]:
     """Of each module; what goes wrong in one does not keep the next from answering."""
-    for module in QUESTIONS:
+    for name in names:
         start = time.perf_counter()
-        yield from _answers_of(module, material)
+        yield from _answers_of(name, material)
         seconds = time.perf_counter() - start
-        yield Answer(f"time for {_name(module)}", f"{seconds:.0f} s")
+        yield Answer(f"time for {name}", f"{seconds:.0f} s")
 
 
-def _answers_of(module: ModuleType, material: Material) -> Iterator[Answer]:
+def _answers_of(name: str, material: Material) -> Iterator[Answer]:
     try:
-        yield from module.answers(material)
+        yield from QUESTIONS[name].answers(material)
     except Exception as error:
         what = f"{type(error).__name__}: {reason_of(error)}"
-        yield Answer(f"{_name(module)}: broke off", what, ok=False)
-
-
-def _name(module: ModuleType) -> str:
-    return module.__name__.rpartition(".")[2]
+        yield Answer(f"{name}: broke off", what, ok=False)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import torch
@@ -69,19 +69,21 @@ def _measured(
     runs = trainer(material, precision, channels_last)
     batch = material.batch(images, material.size.crop)
     on_gpu = material.device.type == "cuda"
-    for _ in range(material.size.warm_up):
+    # As many images under the clock whatever the batch, but two steps at least.
+    steps = max(2, material.size.steps * material.size.batch // images)
+    for _ in range(min(material.size.warm_up, steps - 1)):
         runs.step(batch)
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(material.device)
-    seconds = _seconds_of(material, lambda: runs.step(batch))
+    seconds = _seconds_of(material, lambda: runs.step(batch), steps)
     peak = torch.cuda.max_memory_allocated(material.device) / 2**30 if on_gpu else None
-    return {"images_per_second": images * material.size.steps / seconds, "peak_gb": peak}
+    return {"images_per_second": images * steps / seconds, "peak_gb": peak}
 
 
-def _seconds_of(material: Material, step) -> float:
+def _seconds_of(material: Material, step: Callable[[], object], steps: int) -> float:
     synchronise(material.device)
     start = time.perf_counter()
-    for _ in range(material.size.steps):
+    for _ in range(steps):
         step()
     synchronise(material.device)
     return time.perf_counter() - start
@@ -104,13 +106,15 @@ def _loader(material: Material, precision: str) -> Answer:
     batch = material.batch(material.size.batch, material.size.crop)
     for _ in range(material.size.warm_up):
         runs.step(batch)
-    alone = _seconds_of(material, lambda: runs.step(batch))
+    alone = _seconds_of(material, lambda: runs.step(batch), material.size.steps)
     shares = {}
     for workers in material.size.workers:
         with closing(_batches_of_photographs(material, workers)) as batches:
             for _ in range(material.size.warm_up):
                 runs.step(next(batches))
-            whole = _seconds_of(material, lambda read=batches: runs.step(next(read)))
+            whole = _seconds_of(
+                material, lambda read=batches: runs.step(next(read)), material.size.steps
+            )
         shares[str(workers)] = max(0.0, 1 - alone / whole)
     said = ", ".join(f"{number} workers {share:.0%}" for number, share in shares.items())
     return Answer(f"share of a step that waits for the loader, {precision}", said, None, shares)

@@ -11,7 +11,7 @@ import torch
 from repository import ROOT
 
 from gpu_check.arithmetic import _as_believed
-from gpu_check.parity import _furthest
+from gpu_check.parity import _errors
 
 pytestmark = pytest.mark.run
 
@@ -72,7 +72,7 @@ def test_each_question_is_answered(checked):
     for words in (
         "card, driver, PyTorch",
         "error of tf32",
-        "resnet38, official: cpu against CPU",
+        "resnet38, official: errors of cpu",
         "efficientnet_lite0, paper: affinity in blocks",
         "channels-last",
         "larger batches",
@@ -116,6 +116,13 @@ def test_rounding_where_none_is_believed_is_told():
     assert not _as_believed({"convolution": exact, "matrix product": exact}, "bf16", cpu)
 
 
-def test_a_difference_is_a_share_of_the_largest_value():
-    found = _furthest({"a": torch.tensor([1.0, 8.1])}, {"a": torch.tensor([1.0, 8.0])})
-    assert found["a"] == pytest.approx(0.1 / 8, rel=1e-4)
+def test_an_error_is_a_share_of_the_largest_value_and_of_the_steepest_gradient():
+    zero = torch.tensor([0.0, 0.0])
+    exact = {"outputs": {"a": torch.tensor([1.0, 8.0])}, "losses": {"b": torch.tensor(2.0)}}
+    found = {"outputs": {"a": torch.tensor([1.0, 8.1])}, "losses": {"b": torch.tensor(2.2)}}
+    exact["gradients"] = {"steep": torch.tensor([0.0, 4.0]), "rounding": zero}
+    found["gradients"] = {"steep": torch.tensor([0.0, 4.0]), "rounding": zero + 1e-6}
+    errors = _errors(found, exact)
+    assert errors["outputs"] == pytest.approx(0.1 / 8, rel=1e-4)
+    assert errors["losses"] == pytest.approx(0.1, rel=1e-4)
+    assert errors["gradients"] == pytest.approx(1e-6 / 4, rel=1e-4)

@@ -135,8 +135,9 @@ class Trainer:
         batch = {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
         with autocast(self.device, self.settings.precision):
             output = self.forward(batch["image"].to(memory_format=self.layout))
-            losses = self.losses(output, batch)
-            total = weighted_sum(losses, self.loss_weights)  # equation 8
+        # In float32: CUDA refuses the cross entropy of probabilities in a mixed precision.
+        losses = self.losses(output, batch)
+        total = weighted_sum(losses, self.loss_weights)  # equation 8
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(total).backward()
         if self.settings.gradient_clip is not None:

@@ -178,6 +178,21 @@ def test_losses_fall_on_what_is_easily_learnt(tmp_path, design, precision, hardw
     assert rows[0]["loss"] == pytest.approx(sum(rows[0][name] for name in parts), rel=1e-3)
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_losses_are_computed_outside_of_a_mixed_precision(tmp_path, precision):
+    """CUDA refuses the cross entropy of probabilities inside; a CPU computes it all the same."""
+    inside = []
+
+    def losses(*arguments):
+        inside.append(torch.is_autocast_enabled("cpu"))
+        return stage_losses(*arguments)
+
+    settings = changed(STAGE, epochs=1, precision=precision)
+    run(tmp_path, network=tiny_network(), losses=losses, settings=settings, labels=OneObject())
+    assert inside
+    assert not any(inside)
+
+
 def test_rows_are_means_of_their_steps(tmp_path):
     """Twenty-one steps an epoch give a row every second step, and one at the end."""
     seen = []
