@@ -130,6 +130,26 @@ class ConfusionMatrix:
         return {name: mean_defined(values) for name, values in self.scores().items()}
 
 
+def comparable(
+    prediction: np.ndarray, truth: np.ndarray, ignore_prediction: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Prediction and ground truth as masks of them are to be compared.
+
+    Args:
+        prediction, truth: uint8 (H, W), classes and 255, as in `ConfusionMatrix.update`.
+        ignore_prediction: as in `ConfusionMatrix`, whose IoU these masks have.
+
+    Returns:
+        uint8 (H, W) each, with 255 where a pixel belongs to no mask: in the ground truth where it
+        does not count, in the prediction there and where it only misses.
+    """
+    if ignore_prediction == "background":
+        prediction = np.where(prediction == IGNORE, 0, prediction)
+    if ignore_prediction == "drop":
+        truth = np.where(prediction == IGNORE, IGNORE, truth)
+    return np.where(truth == IGNORE, IGNORE, prediction), truth
+
+
 def iou_of(overlap: np.ndarray) -> np.ndarray:
     """Intersection over union as PASCAL VOC defines it (Everingham et al., IJCV 2010).
 
