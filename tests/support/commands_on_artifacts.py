@@ -110,6 +110,7 @@ TRAINING = {
 }
 RUN = ("dataset", "index_digest", "classes", "variant", "seed", "stage")
 DATA = ("dataset", "index_digest", "classes")
+SCORE_TABLES = {"--images": "images.csv", "--sizes": "sizes.csv"}
 
 
 @dataclass(frozen=True)
@@ -145,11 +146,15 @@ COMMANDS = {
         SALIENCY_CRF.model_dump(),
     ),
     "evaluate_pseudo_labels": Command(
-        {"--pseudo-labels": "labels"}, {"labels": RUN}, settings={"ignore_prediction": "miss"}
+        {"--pseudo-labels": "labels"},
+        {"labels": RUN},
+        SCORE_TABLES,
+        settings={"ignore_prediction": "miss"},
     ),
     "evaluate_segmentation": Command(
         {"--predictions": "val", "--predictions-crf": "val_crf"},
         {"val": (*RUN, "split"), "val_crf": (*RUN, "split")},
+        SCORE_TABLES,
         settings={"ignore_prediction": "miss"},
     ),
     "draw_strip": Command(
