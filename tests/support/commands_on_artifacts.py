@@ -133,6 +133,11 @@ COMMANDS = {
         {"--shard": 0, "--shards": 1},
         FUSION,
     ),
+    "sweep_thresholds": Command(
+        {"--cams": "cams", "--saliency": "saliency", "--refined-saliency": "refined"},
+        {"cams": RUN, "saliency": DATA, "refined": RUN},
+        settings=FUSION,
+    ),
     "train_stage": Command(
         {"--pseudo-labels": "labels"},
         {"labels": RUN},

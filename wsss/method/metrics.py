@@ -33,6 +33,20 @@ class ConfusionMatrix:
         self.images = 0
         self._counts = np.zeros((self.labels, self.labels + 1), dtype=np.int64)
 
+    @classmethod
+    def of_counts(
+        cls, counts: np.ndarray, images: int, ignore_prediction: str
+    ) -> "ConfusionMatrix":
+        """What pixels of `images` images were counted elsewhere.
+
+        Args:
+            counts: int64 (C + 1, C + 2), ground truth by prediction; the last column is 255.
+        """
+        matrix = cls(len(counts) - 1, ignore_prediction)
+        matrix._counts += counts
+        matrix.images = images
+        return matrix
+
     def update(self, prediction: np.ndarray, target: np.ndarray) -> None:
         """Add an image: predicted and true class of each pixel.
 
