@@ -6,7 +6,9 @@ rule evaluate_pseudo_labels:
         **DATA_INPUT,
         pseudo_labels=all_shards(of_stage("pseudo_labels/shard{shard}.h5")),
     output:
-        of_stage("evaluation/pseudo_labels.csv"),
+        classes=of_stage("evaluation/pseudo_labels.csv"),
+        images=of_stage("evaluation/pseudo_label_images.csv"),
+        sizes=of_stage("evaluation/pseudo_label_sizes.csv"),
     log:
         log_of_stage("evaluate_pseudo_labels.log"),
     threads: CONFIG.resources.small.threads
@@ -17,7 +19,8 @@ rule evaluate_pseudo_labels:
     shell:
         command(
             "--pseudo-labels {input.pseudo_labels}",
-            "--output {output}",
+            "--threads {threads}",
+            SCORE_TABLES,
             DATA,
             SETTINGS,
             RUN,
@@ -30,7 +33,9 @@ rule evaluate_segmentation:
         predictions=all_shards(of_stage("predictions/val/shard{shard}.h5")),
         predictions_crf=all_shards(of_stage("predictions_crf/val/shard{shard}.h5")),
     output:
-        of_stage("evaluation/segmentation.csv"),
+        classes=of_stage("evaluation/segmentation.csv"),
+        images=of_stage("evaluation/images.csv"),
+        sizes=of_stage("evaluation/sizes.csv"),
     log:
         log_of_stage("evaluate_segmentation.log"),
     threads: CONFIG.resources.small.threads
@@ -42,7 +47,8 @@ rule evaluate_segmentation:
         command(
             "--predictions {input.predictions}",
             "--predictions-crf {input.predictions_crf}",
-            "--output {output}",
+            "--threads {threads}",
+            SCORE_TABLES,
             DATA,
             SETTINGS,
             RUN,

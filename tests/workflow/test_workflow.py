@@ -212,6 +212,10 @@ def finished(finished_workspace):
     return finished_workspace
 
 
+SCORE_TABLES = [
+    *("pseudo_labels", "pseudo_label_images", "pseudo_label_sizes"),
+    *("segmentation", "images", "sizes"),
+]
 EXPECTED_FILES = [
     *files(f"{DEMO}/{{name}}", name=["index.csv", "classes.csv", "ground_truth.json", "root.txt"]),
     *files(f"{DEMO}/saliency/u2netp/shard{{k}}.h5", k=[0, 1]),
@@ -222,8 +226,7 @@ EXPECTED_FILES = [
     *files(f"{RUN}/stage{{s}}/train/{{name}}", s=[0, 1], name=["model.pt", "log.csv"]),
     *files(f"{RUN}/stage{{s}}/predictions/val/shard{{k}}.h5", s=[0, 1], k=[0, 1]),
     *files(f"{RUN}/stage{{s}}/predictions_crf/val/shard{{k}}.h5", s=[0, 1], k=[0, 1]),
-    *files(f"{RUN}/stage{{s}}/evaluation/pseudo_labels.csv", s=[0, 1]),
-    *files(f"{RUN}/stage{{s}}/evaluation/segmentation.csv", s=[0, 1]),
+    *files(f"{RUN}/stage{{s}}/evaluation/{{name}}.csv", s=[0, 1], name=SCORE_TABLES),
     f"{DEMO}/auxsegnet/summary.csv",
     *files(f"{DEMO}/figures/auxsegnet_seed0_{{name}}.png", name=["curves", "strip"]),
 ]
@@ -283,7 +286,7 @@ def test_runs_compare_as_they_were_scored(finished, tmp_path, monkeypatch):
         with open(f"{RUN}/stage{stage}/evaluation/segmentation.csv", newline="") as file:
             means = (row for row in csv.DictReader(file) if row["class_id"] == "")
             expected |= {f"auxsegnet/stage{stage}/{m['prediction']}": m["iou"] for m in means}
-    assert len(expected) == 6
+    assert len(expected) == 8
     words = [DEMO, "--runs", *expected, "--seeds", "0", "--output", str(tmp_path / "table.csv")]
     compare_runs.main(words)
     with open(tmp_path / "table.csv", newline="") as file:

@@ -22,7 +22,7 @@ RULES = sorted(
 )
 # Some files, and all rules that an edit of them reruns.
 USERS = {
-    "wsss/method/crf.py": {"make_pseudo_labels", "segment_crf"},
+    "wsss/method/crf.py": {"make_pseudo_labels", "segment_crf", "evaluate_segmentation"},
     "wsss/reports/curves.py": {"draw_curves"},
     "wsss/reports/drawing.py": {"draw_strip", "export_masks"},
     "wsss/reports/voc_submission.py": {"make_voc_submission"},

@@ -1,18 +1,23 @@
 """Tables of scores: per class and mean, and the summary over stages and seeds. In percent."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import pandas as pd
 
 from wsss.datasets.index import ImageRecord
 from wsss.errors import InputError, reason_of
-from wsss.method.metrics import ConfusionMatrix
+from wsss.method.metrics import ConfusionMatrix, iou_of, mean_defined
+from wsss.method.object_sizes import SIZES
+from wsss.method.scores import Scores
 from wsss.storage.files import atomic_path
 
 MEAN = "mean"
 SCORES = ("iou", "precision", "recall")
+ALL_SIZES = "all"
+OBJECTS = "connected components"  # and no instance masks: what the sizes are of
 
 
 def score_table(matrix: ConfusionMatrix, classes: Sequence[str]) -> pd.DataFrame:
@@ -53,6 +58,86 @@ def with_ground_truth(table: pd.DataFrame, scored: Sequence[ImageRecord], of: in
     table.insert(place, "of", of)
     table.insert(place + 1, "ground_truth", ";".join(folders))
     return table
+
+
+def with_boundary_iou(table: pd.DataFrame, overlap: np.ndarray) -> pd.DataFrame:
+    """The table with a column `boundary_iou`, in percent, behind that of `recall`.
+
+    Args:
+        table: a `score_table`.
+        overlap: pixels (2, C + 1), the sum of `boundary_overlap` over the same images.
+    """
+    ious = iou_of(overlap)
+    table = table.copy()
+    table.insert(
+        table.columns.get_loc("recall") + 1, "boundary_iou", 100 * np.r_[ious, mean_defined(ious)]
+    )
+    return table
+
+
+def image_table(images: Mapping[str, float]) -> pd.DataFrame:
+    """IoU of each image, by which images can be sorted and runs compared.
+
+    Args:
+        images: as in `Scores`.
+
+    Returns:
+        DataFrame: image_id, iou (percent; NaN where nothing of the ground truth is known).
+    """
+    ious = [100 * iou for iou in images.values()]
+    return pd.DataFrame({"image_id": list(images), "iou": ious})
+
+
+def size_table(
+    objects: Mapping[tuple[int, str], Sequence[float]], classes: Sequence[str]
+) -> pd.DataFrame:
+    """IoU of objects by class and size, and the mean over classes: the IA-mIoU of `object_sizes`.
+
+    Args:
+        objects: as in `Scores`.
+        classes: names of the object classes, without background.
+
+    Returns:
+        DataFrame: class_id, class, size (small, medium, large, all), instances, iou (percent; NaN
+        without any), instances_are. A mean is over the classes that have objects of that size.
+    """
+    rows = [row for i, name in enumerate(classes, 1) for row in _sizes_of(objects, i, name)]
+    table = pd.DataFrame(rows, columns=["class_id", "class", "size", "instances", "iou"])
+    for size in (*SIZES, ALL_SIZES):
+        of_size = table[table["size"] == size]
+        mean = [None, MEAN, size, of_size["instances"].sum(), mean_defined(of_size["iou"])]
+        rows.append(dict(zip(table.columns, mean, strict=True)))
+    table = pd.DataFrame(rows).astype({"class_id": "Int64"})
+    return table.assign(instances_are=OBJECTS)
+
+
+def _sizes_of(objects, class_id, name):
+    """The rows of a class."""
+    by_size = {size: objects.get((class_id, size), ()) for size in SIZES}
+    by_size[ALL_SIZES] = [iou for ious in by_size.values() for iou in ious]
+    for size, ious in by_size.items():
+        # A sum that is exact does not depend on the order.
+        iou = 100 * math.fsum(ious) / len(ious) if ious else math.nan
+        head = {"class_id": class_id, "class": name, "size": size}
+        yield head | {"instances": len(ious), "iou": iou}
+
+
+def tables_of(
+    scores: Scores, classes: Sequence[str], scored: Sequence[ImageRecord], of: int
+) -> dict[str, pd.DataFrame]:
+    """All tables of some label maps: of their `classes`, `images` and `sizes`.
+
+    Args:
+        scores: of all images that are scored.
+        classes: names of the object classes, without background.
+        scored, of: as in `with_ground_truth`.
+    """
+    table = with_boundary_iou(score_table(scores.matrix, classes), scores.boundary)
+    return {
+        "classes": with_ground_truth(table, scored, of),
+        "images": image_table(scores.images),
+        "sizes": size_table(scores.objects, classes),
+    }
 
 
 def write_table(path: str | Path, table: pd.DataFrame) -> None:
