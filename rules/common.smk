@@ -44,6 +44,7 @@ try:
     CONFIG = resolve(config)
     VARIANTS = {name: variant_config(CONFIG, name) for name in CONFIG.variants}
     CLASSIFIERS = {name: classifier_config(CONFIG, name) for name in CONFIG.classifiers}
+    TRAINED = {name: trained_as(CONFIG, name) for name in CLASSIFIERS}
     # Parameters keep $NAME and ~, so that what has moved reruns nothing; files are asked for.
     DATASET = CONFIG.dataset.name
     ROOT = expanded_path(CONFIG.dataset.root or f"results/{DATASET}/data", "dataset.root")
@@ -285,7 +286,7 @@ def map_arguments(_, input):
 
 def trained(file, classifier):
     """A file of the training of a classifier, which several may share."""
-    return of_classifier(file, trained_as(CONFIG, classifier))
+    return of_classifier(file, TRAINED[classifier])
 
 
 def model_before(wildcards):

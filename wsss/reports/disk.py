@@ -38,11 +38,6 @@ def disk_needed(config: Configuration, index: DatasetIndex) -> dict[str, int]:
     """
     seeds = len(config.seeds)
     variants = [variant_config(config, name) for name in config.variants]
-    classifiers = picked_classifiers(config)
-    trained = [
-        classifier_config(config, name)
-        for name in dict.fromkeys(trained_as(config, name) for name in classifiers)
-    ]
     stages = [variant.stages for variant in variants]
     kept = [1 if config.keep == "final" else number for number in stages]
     train, val = index.split("train"), index.split("val")
@@ -58,10 +53,9 @@ def disk_needed(config: Configuration, index: DatasetIndex) -> dict[str, int]:
         grid = PREDICTED_CLASSES * features
         return lambda own: pixels(records) * 2 * labels + _cells(own, records) * grid
 
-    cams = sum(_first_cam_cells(own, train) for own in classifiers.values())
+    cams = sum(_first_cam_cells(own, train) for own in picked_classifiers(config).values())
     cams += over_variants(kept, lambda own: _cam_cells(train, _cell_counter(own)))
-    checkpoints = sum(checkpoint_bytes(own.backbone) for own in trained)
-    checkpoints += over_variants(stages, lambda own: checkpoint_bytes(own.backbone))
+    checkpoints = over_variants(stages, lambda own: checkpoint_bytes(own.backbone))
     needed = {
         "ground truth": pixels(painted) * labels,
         "saliency": pixels(train) * PACKED_SALIENCY * len(picked_sources(config)),
@@ -74,7 +68,7 @@ def disk_needed(config: Configuration, index: DatasetIndex) -> dict[str, int]:
         * seeds,
         "label maps": (pixels(val) * sum(stages) + pixels(others) * len(variants)) * labels * seeds,
         "masks": pixels(val + others) * (labels + OVERLAY_BYTES) * config.masks.export,
-        "checkpoints": checkpoints * seeds,
+        "checkpoints": (checkpoints + _classifier_checkpoints(config)) * seeds,
         # Weights and momentum of a job that is under way: two states, and one that is written.
         "resume states": max(checkpoint_bytes(own.backbone) for own in variants) * 2 * 3,
     }
@@ -91,6 +85,12 @@ def checkpoint_bytes(backbone: Backbone) -> int:
     with torch.device("meta"):  # counts without memory
         network = create_backbone(backbone.name, backbone.output_stride)
     return int(HEADS * 4 * sum(tensor.numel() for tensor in network.state_dict().values()))
+
+
+def _classifier_checkpoints(config: Configuration) -> int:
+    """Bytes of the classifiers' checkpoints, for one seed; some classifiers share theirs."""
+    trained = {trained_as(config, name) for name in picked_classifiers(config)}
+    return sum(checkpoint_bytes(classifier_config(config, name).backbone) for name in trained)
 
 
 def _pixels(records: Sequence[ImageRecord]) -> int:
