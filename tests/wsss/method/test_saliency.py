@@ -80,7 +80,7 @@ def test_what_is_missing_is_named_by_its_key(tmp_path, monkeypatch, name, settin
 
 def test_u2net_finds_a_disc():
     """As its small version does; it is fetched by those who ask for it."""
-    weights = REPOSITORY / "weights/u2net.onnx"
+    weights = ROOT / "weights/u2net.onnx"
     if not weights.is_file():
         pytest.skip("weights/u2net.onnx is not there: run `make setup WEIGHTS=u2net.onnx`")
     assert_finds_a_disc(create_source("u2net", Source(u2net={"weights": str(weights)})))
