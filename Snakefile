@@ -33,8 +33,9 @@ include: "rules/common.smk"
 
 wildcard_constraints:
     dataset=DATASET,
-    variant="|".join(VARIANTS),
-    source=SOURCE,
+    variant=one_of(VARIANTS),
+    source=one_of(SOURCES),
+    classifier=one_of(CLASSIFIERS),
     seed=r"\d+",
     stage="[0-4]",
     split="train|val|test",

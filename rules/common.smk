@@ -6,12 +6,21 @@ import sys
 from pathlib import Path
 
 from workflow_scripts.jobs.import_closure import code_digest
-from wsss.configuration.resolve import plain, resolve, variant_config
+from wsss.configuration.resolve import (
+    classifier_config,
+    classifier_of,
+    picked_sources,
+    plain,
+    resolve,
+    trained_as,
+    variant_config,
+)
 from wsss.configuration.yaml_files import read_yaml
 from wsss.datasets.formats import digest_of_listed, listed_files, without_test_images
 from wsss.datasets.voc import CLASSES as VOC_CLASSES
 from wsss.errors import InputError
-from wsss.configuration.paths import expanded_path, weights_path
+from wsss.configuration.paths import expanded_path, fetching, weights_path
+from wsss.configuration.sections import source_key
 from wsss.storage.files import sha256_of
 from wsss.method.saliency import source_files
 
@@ -34,18 +43,24 @@ try:
         read_yaml(file)  # Snakemake itself takes the last of two equal keys
     CONFIG = resolve(config)
     VARIANTS = {name: variant_config(CONFIG, name) for name in CONFIG.variants}
+    CLASSIFIERS = {name: classifier_config(CONFIG, name) for name in CONFIG.classifiers}
+    TRAINED = {name: trained_as(CONFIG, name) for name in CLASSIFIERS}
     # Parameters keep $NAME and ~, so that what has moved reruns nothing; files are asked for.
     DATASET = CONFIG.dataset.name
     ROOT = expanded_path(CONFIG.dataset.root or f"results/{DATASET}/data", "dataset.root")
-    WEIGHTS = weights_path(CONFIG.backbone.weights, "backbone.weights")
+    WEIGHTS = {
+        name: weights_path(own.backbone.weights, "backbone.weights")
+        for name, own in CLASSIFIERS.items()
+    }
 except InputError as error:
     sys.exit(f"error: configuration: {error}")  # a WorkflowError would come with a traceback
 
-SOURCE = CONFIG.saliency.source
+SOURCES = picked_sources(CONFIG)
+IMPORTED = [name for name, own in CLASSIFIERS.items() if own.cam.source == "files"]
+EXTRACTED = [name for name in CLASSIFIERS if name not in IMPORTED]
 SEEDS = CONFIG.seeds
 SHARDS = range(CONFIG.shards)
 SPLITS = CONFIG.prediction.splits
-SALIENCY_FILES = source_files(CONFIG.saliency)
 
 
 # What is learnt from and scored on knows nothing of images that are only predicted.
@@ -59,8 +74,17 @@ DATA_INPUT = {
 }
 
 
+def one_of(names):
+    """Constraint of a wildcard that stands for one of some names, if there are any."""
+    return "|".join(names) or "(?!)"
+
+
 def of_stage(file, stage="{stage}", folder="results"):
     return f"{folder}/{{dataset}}/{{variant}}/seed{{seed}}/stage{stage}/{file}"
+
+
+def of_classifier(file, classifier="{classifier}", folder="results"):
+    return f"{folder}/{{dataset}}/classifier/{classifier}/seed{{seed}}{file}"
 
 
 def log_of_stage(file):
@@ -121,8 +145,27 @@ def dataset_settings(section):
 def digest_of_weights(file, key):
     """Weights count by content, not by path: the clone that they lie in may move."""
     if not Path(file).is_file():
-        sys.exit(f"error: {key}: {file} does not exist: run `make setup`, or correct the path")
+        sys.exit(f"error: {key}: {file} does not exist: {fetching(file)}, or correct the path")
     return sha256_of(file)
+
+
+def digest_of_start(wildcards):
+    """That of the weights which the training of a classifier starts from."""
+    own = CONFIG.classifiers[wildcards.classifier]
+    above = f"classifiers.{wildcards.classifier}." if "backbone" in own else ""
+    return digest_of_weights(WEIGHTS[wildcards.classifier], f"{above}backbone.weights")
+
+
+def source_settings(wildcards):
+    """The settings of a source of saliency, those of its kind alone."""
+    return as_json(SOURCES[wildcards.source].model_dump(exclude_none=True))
+
+
+def digests_of_source(wildcards):
+    """Those of the files that a source of saliency depends on."""
+    name, source = wildcards.source, SOURCES[wildcards.source]
+    key = f"{source_key(name, source.kind)}.weights"
+    return [digest_of_weights(file, key) for file in source_files(name, source)]
 
 
 def digests_of_lists(section):
@@ -149,13 +192,16 @@ def imports_labels(variant):
     return VARIANTS[variant].pseudo_labels.initial == "files"
 
 
-def classifier_settings():
-    """What trains the classifier, for all variants; of the network only the design counts.
+def classifier_settings(wildcards):
+    """What trains a classifier, whatever picks it; of the network only the design counts."""
+    own = CLASSIFIERS[wildcards.classifier]
+    sections = own.model_dump(include={"backbone", "classifier", "images"})
+    return as_json(sections | {"network": {"design": own.network.design}})
 
-    As a function, or Snakemake would take {braces} in a text for its wildcards.
-    """
-    sections = CONFIG.model_dump(include={"backbone", "classifier", "images"})
-    return lambda _: as_json(sections | {"network": {"design": CONFIG.network.design}})
+
+def cam_settings(wildcards):
+    own = CLASSIFIERS[wildcards.classifier]
+    return view_settings(own.cam, own.classifier.precision, without=["source", "files"])
 
 
 def training_settings(wildcards):
@@ -219,11 +265,19 @@ def maps_of_pseudo_labels(wildcards):
     if wildcards.stage == "0" and imports_labels(wildcards.variant):
         return {}
     if wildcards.stage == "0":
-        return {"cams": "results/{dataset}/classifier/seed{seed}/cams/shard{shard}.h5"}
+        return {
+            "cams": of_classifier("/cams/shard{shard}.h5", classifier_of(CONFIG, wildcards.variant))
+        }
     return {
         "cams": of_stage("cams/shard{shard}.h5"),
         "refined": of_stage("saliency/shard{shard}.h5"),
     }
+
+
+def saliency_maps(wildcards):
+    """Off-the-shelf saliency from the source that the variant picks."""
+    source = VARIANTS[wildcards.variant].saliency.source
+    return f"results/{{dataset}}/saliency/{source}/shard{{shard}}.h5"
 
 
 def map_arguments(_, input):
@@ -231,10 +285,15 @@ def map_arguments(_, input):
     return " ".join(f"{names[key]} {input[key]}" for key in names if key in input.keys())
 
 
+def trained(file, classifier):
+    """A file of the training of a classifier, which several may share."""
+    return of_classifier(file, TRAINED[classifier])
+
+
 def model_before(wildcards):
     """The model that a stage starts from, and whose affinity refined its CAMs."""
     if wildcards.stage == "0":
-        return "results/{dataset}/classifier/seed{seed}/model.pt"
+        return trained("/model.pt", classifier_of(CONFIG, wildcards.variant))
     return of_stage("train/model.pt", int(wildcards.stage) - 1)
 
 
@@ -257,7 +316,8 @@ def stage_cams(wildcards):
     files = stage_files(of_stage("cams/shard0.h5"), wildcards)
     if imports_labels(wildcards.variant):
         return files[1:]
-    return ["results/{dataset}/classifier/seed{seed}/cams/shard0.h5", *files[1:]]
+    first = of_classifier("/cams/shard0.h5", classifier_of(CONFIG, wildcards.variant))
+    return [first, *files[1:]]
 
 
 def numbered(files, prefix="", first=0):

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import time
+from collections import Counter
 from contextlib import suppress
 
 import numpy as np
@@ -89,7 +90,7 @@ def test_variants_share_saliency_classifier_and_cams(fresh):
     starts = [
         job.inputs for job in plan if job.rule == "train_stage" and "stage0" in job.outputs[0]
     ]
-    assert all(f"{DEMO}/classifier/seed0/model.pt" in inputs for inputs in starts)
+    assert all(f"{DEMO}/classifier/default/seed0/model.pt" in inputs for inputs in starts)
 
 
 def test_voc(fresh, tmp_path):
@@ -118,6 +119,86 @@ def test_ablations_are_seven_networks_after_stage_0(fresh):
     assert fresh.counts("--", "stage0", overlays=[overlay]) == {**CLASSIFIER, **seven, "stage0": 1}
     plan = fresh.plan("--", "all", overlays=[overlay])
     assert [job.rule for job in plan].count("train_stage") == 6 + 3  # auxsegnet has all stages
+
+
+# Weights that are large, under the name of small ones: a plan needs no more of them.
+SMALL = {"saliency": {"u2net": {"weights": "weights/u2netp.onnx"}}}
+
+
+def per_variant(*stages):
+    """Jobs per rule of variants with so many stages each."""
+    jobs = Counter()
+    for number in stages:
+        jobs += Counter(stage_jobs(number, scored=number))
+    return {**jobs, **{rule: len(stages) for rule in END}, "all": 1}
+
+
+def test_saliency_sources_are_a_baseline_and_the_method_for_each_of_three(fresh):
+    overlays = [ROOT / "config/saliency-sources.yaml", SMALL]
+    jobs = fresh.counts(overlays=overlays)
+    assert jobs == {**CLASSIFIER, **per_variant(1, 3, 1, 3, 1, 3), "predict_saliency": 3}
+    missing, said = fresh.snakemake("-n", overlays=overlays[:1])
+    assert missing and "error: saliency.u2net.weights: " in said
+    assert "make setup WEIGHTS=u2net.onnx" in said
+
+
+def test_overlays_of_experiments_share_what_is_equal(fresh):
+    """Seven networks of the ablations, two of them those of the data set's own source."""
+    names = ("ablations", "saliency-sources")
+    jobs = fresh.counts(overlays=[*(ROOT / f"config/{name}.yaml" for name in names), SMALL])
+    stages = [1] * 6 + [3] + [1, 3] * 2
+    assert jobs == {**CLASSIFIER, **per_variant(*stages), "predict_saliency": 3}
+
+
+def test_labels_of_others_are_trained_and_scored_as_ones_own(fresh, tmp_path):
+    """Their CAMs come without a training of a classifier of their own."""
+    overlays = [ROOT / "config/compare-labels.yaml"]
+    folders = {"THEIR_CAMS": str(tmp_path), "THEIR_LABELS": str(tmp_path)}
+    shared = {**CLASSIFIER, "import_cams": 1}
+    three = {rule: 3 * count for rule, count in stage_jobs(1).items()}
+    jobs = fresh.counts("--", "stage0", overlays=overlays, **folders)
+    assert jobs == {**shared, **three, "stage0": 1}
+    assert fresh.counts(overlays=overlays, **folders) == {**shared, **per_variant(3, 3, 3)}
+
+
+NAMED = {
+    "saliency": {"sources": {"wide_prior": {"centre_prior": {"spread": 0.3}}}},
+    "classifiers": {
+        "views": {"cam": {"scales": [1.0, 2.0]}},
+        "long": {"classifier": {"epochs": 5}},
+        "nobodys": {"classifier": {"epochs": 7}},
+    },
+    "variants": {
+        "auxsegnet": {},
+        "weak": {"saliency": "wide_prior", "stages": 1},
+        "weak_too": {"saliency": "wide_prior", "classifier": "long", "stages": 1},
+        "views": {"classifier": "views", "stages": 1},
+    },
+}
+
+
+def test_what_variants_pick_is_made_once_and_nothing_else(fresh):
+    plan = fresh.plan(overlays=[NAMED])
+    made = {rule: {o for j in plan if j.rule == rule for o in j.outputs} for rule in CLASSIFIER}
+    assert made["predict_saliency"] == set(
+        files(f"{DEMO}/saliency/{{name}}/shard0.h5", name=["u2netp", "wide_prior"])
+    )
+    assert made["train_classifier"] == set(
+        files(
+            f"{DEMO}/classifier/{{c}}/seed0/{{f}}", c=["default", "long"], f=["model.pt", "log.csv"]
+        )
+    )
+    assert made["extract_cams"] == set(
+        files(f"{DEMO}/classifier/{{c}}/seed0/cams/shard0.h5", c=["default", "views", "long"])
+    )
+    rules = Counter(job.rule for job in plan)
+    assert [rules[rule] for rule in CLASSIFIER] == [1, 2, 2, 3]
+    inputs = {job.outputs[0]: set(job.inputs) for job in plan if job.outputs}
+    labels = inputs[f"{DEMO}/weak_too/seed0/stage0/pseudo_labels/shard0.h5"]
+    assert f"{DEMO}/saliency/wide_prior/shard0.h5" in labels
+    assert f"{DEMO}/classifier/long/seed0/cams/shard0.h5" in labels
+    start = inputs[f"{DEMO}/views/seed0/stage0/train/model.pt"]
+    assert f"{DEMO}/classifier/default/seed0/model.pt" in start
 
 
 def test_full_supervision_needs_no_cams(fresh, tmp_path):
@@ -169,7 +250,7 @@ def test_keep_final_removes_maps_only(fresh):
     _, said = fresh.snakemake("-n", overlays=[{"keep": "final"}])
     removed = set(re.findall(r"Would remove temporary output (\S+)", said))
     assert removed == {
-        f"{DEMO}/classifier/seed0/cams/shard0.h5",
+        f"{DEMO}/classifier/default/seed0/cams/shard0.h5",
         *files(f"{RUN}/stage{{s}}/{{kind}}/shard0.h5", s=[1, 2], kind=["cams", "saliency"]),
         *files(f"{RUN}/stage{{s}}/predictions/val/shard0.h5", s=[0, 1, 2]),
     }
@@ -219,8 +300,8 @@ SCORE_TABLES = [
 EXPECTED_FILES = [
     *files(f"{DEMO}/{{name}}", name=["index.csv", "classes.csv", "ground_truth.json", "root.txt"]),
     *files(f"{DEMO}/saliency/u2netp/shard{{k}}.h5", k=[0, 1]),
-    *files(f"{DEMO}/classifier/seed0/{{name}}", name=["model.pt", "log.csv"]),
-    *files(f"{DEMO}/classifier/seed0/cams/shard{{k}}.h5", k=[0, 1]),
+    *files(f"{DEMO}/classifier/default/seed0/{{name}}", name=["model.pt", "log.csv"]),
+    *files(f"{DEMO}/classifier/default/seed0/cams/shard{{k}}.h5", k=[0, 1]),
     *files(f"{RUN}/stage1/{{kind}}/shard{{k}}.h5", kind=["cams", "saliency"], k=[0, 1]),
     *files(f"{RUN}/stage{{s}}/pseudo_labels/shard{{k}}.h5", s=[0, 1], k=[0, 1]),
     *files(f"{RUN}/stage{{s}}/train/{{name}}", s=[0, 1], name=["model.pt", "log.csv"]),
@@ -244,7 +325,7 @@ def test_everything_lies_where_it_should_and_nothing_else(finished):
     ("pattern", "kind", "images", "arrays"),
     [
         ("demo/saliency/u2netp/*.h5", "saliency", 8, "uint8"),
-        ("demo/classifier/seed0/cams/*.h5", "cams", 8, "float16"),
+        ("demo/classifier/default/seed0/cams/*.h5", "cams", 8, "float16"),
         ("demo/auxsegnet/seed0/stage1/cams/*.h5", "cams", 8, "float16"),
         ("demo/auxsegnet/seed0/stage1/saliency/*.h5", "refined_saliency", 8, "float16"),
         ("demo/auxsegnet/seed0/stage1/pseudo_labels/*.h5", "pseudo_labels", 8, "uint8"),
@@ -315,7 +396,7 @@ def test_up_to_date_says_so(finished):
         {"device": "auto", "resources": {"train": {"gpu": 2}}},
         {"resources": {"train": {"threads": 7, "gpu": 0, "mem_mb": 123, "runtime": 9}}},
         {"dataset": {"folder": {"images": "elsewhere"}, "voc": {"val_list": "other.txt"}}},
-        {"saliency": {"maps": {"folder": "/elsewhere"}}},
+        {"saliency": {"maps": {"folder": "/elsewhere"}, "centre_prior": {"spread": 0.3}}},
     ],
     ids=str,
 )
@@ -348,6 +429,20 @@ def test_what_changes_no_result_reruns_nothing(finished, change):
             {**ALL_LABELS, "train_classifier": 1, "extract_cams": 2},
         ),
         ({"cam": {"flip": True}}, {**ALL_LABELS, "extract_cams": 2}),
+        ({"variants": {"auxsegnet": {"classifier": "default", "saliency": "u2netp"}}}, {}),
+        ({"classifiers": {"other": {"classifier": {"epochs": 3}}}}, {}),
+        (
+            {"variants": {"auxsegnet": {"saliency": "centre_prior"}}},
+            {**ALL_LABELS, "predict_saliency": 2},
+        ),
+        ({"saliency": {"source": "centre_prior"}}, {**ALL_LABELS, "predict_saliency": 2}),
+        (
+            {
+                "classifiers": {"views": {"cam": {"flip": True}}},
+                "variants": {"auxsegnet": {"classifier": "views"}},
+            },
+            {**ALL_LABELS, "extract_cams": 2},
+        ),
         (
             {"evaluation": {"ignore_prediction": "drop"}},
             {"evaluate_pseudo_labels": 2, "evaluate_segmentation": 2, "summarise": 1, "all": 1},
@@ -430,7 +525,7 @@ def test_made_again_the_same(workspace):
     """Saliency, CAMs and a trained network: remade from the same, equal to the bit."""
     artifacts = {
         "saliency": workspace.folder / DEMO / "saliency/u2netp/shard0.h5",
-        "cams": workspace.folder / DEMO / "classifier/seed0/cams/shard1.h5",
+        "cams": workspace.folder / DEMO / "classifier/default/seed0/cams/shard1.h5",
     }
     before = {kind: digest(path, kind) for kind, path in artifacts.items()}
     model = workspace.folder / RUN / "stage1/train/model.pt"

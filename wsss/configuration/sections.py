@@ -7,7 +7,7 @@ JSON schema for editors) is made from here. A field without a default is set by 
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 
 class Section(BaseModel):
@@ -185,6 +185,15 @@ class U2netp(Section):
     weights: InputFile = Field("weights/u2netp.onnx", description="the ONNX file of U^2-Netp")
 
 
+class U2net(Section):
+    """settings of the source u2net"""
+
+    weights: InputFile = Field(
+        "weights/u2net.onnx",
+        description="the ONNX file of U^2-Net; make setup WEIGHTS=u2net.onnx fetches it",
+    )
+
+
 class Maps(Section):
     """settings of the source maps"""
 
@@ -194,14 +203,67 @@ class Maps(Section):
     )
 
 
+class CentrePrior(Section):
+    """settings of the source centre_prior, a deliberately weak one"""
+
+    # With 0.17, half of the image is above the threshold of saliency, 0.06.
+    spread: Rate = Field(
+        0.17, description="standard deviation of the Gaussian, in widths and heights of the image"
+    )
+
+
+class Source(Section):
+    """A source of saliency: the settings of the one kind that it is of."""
+
+    u2netp: U2netp | None = None
+    u2net: U2net | None = None
+    maps: Maps | None = None
+    centre_prior: CentrePrior | None = None
+
+    @model_validator(mode="after")
+    def _of_one_kind(self):
+        if sum(settings is not None for _, settings in self) != 1:
+            raise ValueError(f"must have one of {', '.join(SOURCE_KINDS)}")
+        return self
+
+    @property
+    def kind(self) -> str:
+        """The one kind that has settings."""
+        return next(kind for kind, settings in self if settings is not None)
+
+    @property
+    def settings(self) -> U2netp | U2net | Maps | CentrePrior:
+        """The settings of that kind."""
+        return getattr(self, self.kind)
+
+
+SOURCE_KINDS = tuple(Source.model_fields)
+
+
+def source_key(name: str, kind: str) -> str:
+    """Dotted key of the settings of a source; the four that are always there are no `sources`."""
+    return f"saliency.{kind}" if name == kind else f"saliency.sources.{name}.{kind}"
+
+
 class Saliency(Section):
     """off-the-shelf saliency of the training images"""
 
-    source: Literal["u2netp", "maps"] = Field(
-        "u2netp", description="u2netp (computed) or maps (ready 8-bit PNGs)"
+    source: Name = Field(
+        "u2netp",
+        description="u2netp, u2net (computed), maps (ready 8-bit PNGs), centre_prior, or the name"
+        " of one of sources",
     )
     u2netp: U2netp = U2netp()
+    u2net: U2net = U2net()
     maps: Maps = Maps()
+    centre_prior: CentrePrior = CentrePrior()
+    sources: dict[Name, Source] = Field(
+        {}, description="more sources by name, such as {poolnet: {maps: {folder: $POOLNET}}}"
+    )
+
+    def named(self, name: str) -> Source:
+        """A source by its name: that of a kind, or one of `sources`."""
+        return self.sources.get(name) or Source(**{name: getattr(self, name)})
 
 
 # --- the network, and how it is trained ----------------------------------------------------------
@@ -492,7 +554,11 @@ class Configuration(Section):
     )
     variants: Annotated[dict[Name, dict], Field(min_length=1)] = Field(
         {"auxsegnet": {}},
-        description="named overrides of network, stage, prediction and so on",
+        description="named overrides of network, stage, prediction and so on; saliency and"
+        " classifier are names",
+    )
+    classifiers: dict[Name, dict] = Field(
+        {"default": {}}, description="named overrides of backbone, classifier, cam, network.design"
     )
     device: Literal["auto", "cuda", "cpu"] = Field(
         "auto", description="auto (a GPU if there is one), cuda (else fail) or cpu"
