@@ -3,9 +3,11 @@
 import json
 import shlex
 import sys
+from functools import cache
 from pathlib import Path
 
 from workflow_scripts.jobs.import_closure import code_digest
+from wsss.configuration.paths import expanded_path, fetching, weights_path
 from wsss.configuration.resolve import (
     classifier_config,
     classifier_of,
@@ -15,18 +17,17 @@ from wsss.configuration.resolve import (
     trained_as,
     variant_config,
 )
+from wsss.configuration.sections import source_key
 from wsss.configuration.yaml_files import read_yaml
 from wsss.datasets.formats import digest_of_listed, listed_files, without_test_images
 from wsss.datasets.voc import CLASSES as VOC_CLASSES
 from wsss.errors import InputError
-from wsss.configuration.paths import expanded_path, fetching, weights_path
-from wsss.configuration.sections import source_key
-from wsss.storage.files import sha256_of
 from wsss.method.saliency import source_files
+from wsss.storage.files import sha256_of
 
 # `python` in a job is the one that runs Snakemake, whether or not its environment is active. A
 # prefix replaces Snakemake's own, and without pipefail a failing job would pass for a good one.
-# The folder that the run lies in may be another than that of the code.
+# The folder of the run may be another than that of the code, and its Python files are not for jobs.
 # Slurm tells every process of a job when its time is over or its node is taken back. The shell
 # waits for the command, which may want the rest of its time to save what it has; and then for
 # the end that Slurm has announced: who leaves before it has failed, and is not put back into the
@@ -35,7 +36,8 @@ BIN, CODE = Path(sys.executable).parent, Path(workflow.basedir)
 UNTIL_THE_END = "[ $? = 0 ] || [[ ! -v SLURM_JOB_ID ]] || sleep 3600"
 shell.prefix(
     f"set -euo pipefail; trap {shlex.quote(UNTIL_THE_END)} TERM; trap : USR1; "
-    f"export PATH={shlex.quote(str(BIN))}:$PATH PYTHONPATH={shlex.quote(str(CODE))}; "
+    f"export PATH={shlex.quote(str(BIN))}:$PATH PYTHONSAFEPATH=1; "
+    f"export PYTHONPATH={shlex.quote(str(CODE))}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; "
 )
 
 try:
@@ -142,6 +144,7 @@ def dataset_settings(section):
     return lambda _: as_json(section.model_dump(include={"format", "classes", section.format}))
 
 
+@cache
 def digest_of_weights(file, key):
     """Weights count by content, not by path: the clone that they lie in may move."""
     if not Path(file).is_file():

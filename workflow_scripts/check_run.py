@@ -3,11 +3,10 @@
 python -m workflow_scripts.check_run [--configfile OVERLAY ...]
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from workflow_scripts.jobs.command import run
+from workflow_scripts.jobs.command import documented_parser, run
 from wsss.configuration.resolve import load
 from wsss.configuration.sections import Configuration, Dataset
 from wsss.datasets.formats import build_index, with_test_images
@@ -17,9 +16,7 @@ from wsss.reports.check import Finding, check_besides_images, check_run, check_w
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = documented_parser(__doc__)
     parser.add_argument(
         "--configfile", nargs="+", default=[], metavar="FILE", help="overlays over config.yaml"
     )

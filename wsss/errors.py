@@ -2,9 +2,7 @@
 
 from typing import Any
 
-from model.listing import listed
-
-__all__ = ["InputError", "StoppedError", "listed", "printable", "reason_of"]
+from model.listing import listed as listed
 
 
 class InputError(ValueError):

@@ -40,10 +40,11 @@ def files_of(clone):
 
 
 def test_a_real_run_beside_a_clone_that_moves_and_is_edited(tmp_path):
-    """Blanks in both paths come to the jobs as they are."""
+    """Blanks in both paths come to the jobs as they are, and a `wsss` in the folder does not."""
     clone = Workspace.create(tmp_path / "the clone").folder
     before = files_of(clone)
     run = run_beside(clone, tmp_path / "the run", TINY)
+    (run.folder / "wsss.py").write_text("raise SystemExit('not the code of the clone')")
     run.make(MODEL)
     assert (run.folder / MODEL).is_file() and (run.folder / "results/demo/data").is_dir()
     assert files_of(clone) == before

@@ -82,14 +82,14 @@ def test_every_variant_and_seed_has_its_archive(voc):
 )
 def test_the_target_is_refused_in_one_line(voc, overlay, message):
     listed = TEST_LIST["dataset"] if overlay else {}
-    refused(voc({"dataset": overlay.get("dataset", {}) | listed}), message)
+    assert_refused(voc({"dataset": overlay.get("dataset", {}) | listed}), message)
 
 
 def test_an_archive_by_name_is_refused_likewise(voc):
-    refused(voc({}, SUBMISSION), "dataset.voc.test_list is null")
+    assert_refused(voc({}, SUBMISSION), "dataset.voc.test_list is null")
 
 
-def refused(answer, message):
+def assert_refused(answer, message):
     status, said = answer
     assert status != 0 and "Traceback" not in said
     (line,) = [line for line in said.splitlines() if "rror" in line]

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from workflow_scripts.jobs.command import documented_parser
 from wsss.configuration.sections import Section
 from wsss.datasets.index import TEST, DatasetIndex, ImageRecord, read_dataset
 
@@ -18,9 +19,7 @@ def command_parser(doc: str, settings: type[Section] | None = None) -> ArgumentP
 
     `args.settings` is then the section that they are.
     """
-    parser = argparse.ArgumentParser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = documented_parser(doc)
     if settings:
         add_settings(parser, settings)
     parser.add_argument("--data", required=True, help="folder with index.csv of the data set")

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from model.auxsegnet import AuxSegNet, AuxSegNetOutput
-from model.losses import IGNORE
+from model.labels import IGNORE
 from wsss.compute.ranks import Ranks, peers
 from wsss.configuration.sections import Classifier, Stage
 from wsss.training.batches import Batch, Draw, TrainingImages
