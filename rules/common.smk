@@ -102,7 +102,10 @@ DATA = "--data results/{wildcards.dataset} --root {resources.root:q}"
 SETTINGS = "--settings {params.settings:q}"
 SHARD = "--shard {wildcards.shard} --shards {params.shards}"
 RUN = "--variant {wildcards.variant} --seed {wildcards.seed} --stage {wildcards.stage}"
-SCORE_TABLES = "--output {output.classes} --images {output.images} --sizes {output.sizes}"
+SCORE_TABLES = (
+    "--output {output.classes} --images {output.images} --sizes {output.sizes}"
+    " --overlaps {output.overlaps} --confusion {output.confusion}"
+)
 HARDWARE = (
     "--device {resources.device} --gpus {resources.gpu} --threads {threads}"
     " --workers {resources.workers} --channels-last {resources.channels_last}"

@@ -9,8 +9,12 @@ rule evaluate_pseudo_labels:
         classes=of_stage("evaluation/pseudo_labels.csv"),
         images=of_stage("evaluation/pseudo_label_images.csv"),
         sizes=of_stage("evaluation/pseudo_label_sizes.csv"),
+        overlaps=of_stage("evaluation/pseudo_label_overlaps.csv"),
+        confusion=of_stage("evaluation/pseudo_label_confusion.csv"),
     log:
         log_of_stage("evaluate_pseudo_labels.log"),
+    benchmark:
+        benchmark_of_stage("evaluate_pseudo_labels.tsv")
     threads: CONFIG.resources.small.threads
     resources:
         **cpu_job(CONFIG.resources.small),
@@ -36,8 +40,12 @@ rule evaluate_segmentation:
         classes=of_stage("evaluation/segmentation.csv"),
         images=of_stage("evaluation/images.csv"),
         sizes=of_stage("evaluation/sizes.csv"),
+        overlaps=of_stage("evaluation/overlaps.csv"),
+        confusion=of_stage("evaluation/confusion.csv"),
     log:
         log_of_stage("evaluate_segmentation.log"),
+    benchmark:
+        benchmark_of_stage("evaluate_segmentation.tsv")
     threads: CONFIG.resources.small.threads
     resources:
         **cpu_job(CONFIG.resources.small),

@@ -53,10 +53,11 @@ def add_score_tables(parser: ArgumentParser) -> None:
     parser.add_argument("--output", required=True, help="CSV: scores of each class")
     parser.add_argument("--images", required=True, help="CSV: IoU of each image")
     parser.add_argument("--sizes", required=True, help="CSV: IoU of objects by size")
+    parser.add_argument("--overlaps", required=True, help="CSV: what each image adds to the IoU")
+    parser.add_argument("--confusion", required=True, help="CSV: what is taken for what")
 
 
 def write_score_tables(args: Namespace, tables: Mapping[str, pd.DataFrame]) -> None:
     """Write what `tables_of` gives to where the arguments say."""
-    files = {"classes": args.output, "images": args.images, "sizes": args.sizes}
-    for name, path in files.items():
-        write_table(path, tables[name])
+    for name, table in tables.items():
+        write_table(args.output if name == "classes" else getattr(args, name), table)

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
+from model.labels import IGNORE
 from wsss.datasets.index import ImageRecord
 from wsss.errors import InputError, reason_of
 from wsss.method.metrics import ConfusionMatrix, iou_of, mean_defined
@@ -17,6 +18,7 @@ from wsss.storage.files import atomic_path
 MEAN = "mean"
 SCORES = ("iou", "precision", "recall")
 ALL_SIZES = "all"
+OVERLAP_COLUMNS = ("image_id", "class_id", "intersection", "union")
 OBJECTS = "connected components"  # and no instance masks: what the sizes are of
 
 
@@ -125,7 +127,7 @@ def _sizes_of(objects, class_id, name):
 def tables_of(
     scores: Scores, classes: Sequence[str], scored: Sequence[ImageRecord], of: int
 ) -> dict[str, pd.DataFrame]:
-    """All tables of some label maps: of their `classes`, `images` and `sizes`.
+    """All tables of some label maps: `classes`, `images`, `sizes`, `overlaps`, `confusion`.
 
     Args:
         scores: of all images that are scored.
@@ -137,7 +139,53 @@ def tables_of(
         "classes": with_ground_truth(table, scored, of),
         "images": image_table(scores.images),
         "sizes": size_table(scores.objects, classes),
+        "overlaps": overlap_table(scores.overlaps),
+        "confusion": confusion_table(scores.matrix, classes),
     }
+
+
+def confusion_table(matrix: ConfusionMatrix, classes: Sequence[str]) -> pd.DataFrame:
+    """What is taken for what: a row for each pair of a true and a predicted class that occurs.
+
+    Args:
+        matrix: of all images that are scored.
+        classes: names of the object classes, without background.
+
+    Returns:
+        DataFrame: truth, predicted (names), truth_id, predicted_id, pixels. A prediction of 255
+        that only misses is `ignored` with the id 255.
+    """
+    counts = np.column_stack([matrix.matrix, matrix.missed])
+    truth, predicted = np.nonzero(counts)
+    names = np.array(["background", *classes, "ignored"])
+    ids = np.append(np.arange(matrix.labels), IGNORE)
+    return pd.DataFrame(
+        {
+            "truth": names[truth],
+            "predicted": names[predicted],
+            "truth_id": truth,
+            "predicted_id": ids[predicted],
+            "pixels": counts[truth, predicted],
+        }
+    )
+
+
+def overlap_table(overlaps: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """A row for each image and class that is in its ground truth or its prediction.
+
+    Args:
+        overlaps: int64 (2, C + 1) by image id.
+
+    Returns:
+        DataFrame: image_id, class_id, intersection, union (pixels).
+    """
+    if not overlaps:
+        return pd.DataFrame(columns=OVERLAP_COLUMNS)
+    stacked = np.stack([*overlaps.values()])
+    image, class_id = np.nonzero(stacked[:, 1])
+    pixels = stacked[image, :, class_id].T
+    values = (np.array([*overlaps], object)[image], class_id, *pixels)
+    return pd.DataFrame(dict(zip(OVERLAP_COLUMNS, values, strict=True)))
 
 
 def write_table(path: str | Path, table: pd.DataFrame) -> None:
@@ -171,6 +219,38 @@ def read_table(path: str | Path, of: str = "pseudo labels") -> pd.DataFrame:
     if means.duplicated("prediction" if of == "segmentation" else "class_id").any():
         raise InputError(f"{path}: a table of scores with a mean twice; remake it")
     return table
+
+
+def read_columns(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
+    """A table of `write_table` that has these columns; more may stand beside them.
+
+    Raises:
+        InputError: it is missing, damaged, or another table.
+    """
+    try:
+        texts = {"image_id": str, "prediction": str}
+        table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({reason_of(error)}); remake it") from error
+    except ValueError as error:
+        raise InputError(f"{path}: no table of scores ({reason_of(error)}); remake it") from error
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise InputError(f"{path}: a table without the column {missing[0]}; remake it")
+    return table
+
+
+def read_rows(path: str | Path, kind: str, columns: Sequence[str]) -> pd.DataFrame:
+    """The rows of one kind of prediction in a table of `evaluate_segmentation`.
+
+    Raises:
+        InputError: as `read_columns`, or it has other kinds only.
+    """
+    table = read_columns(path, ["prediction", *columns])
+    rows = table[table["prediction"] == kind].drop(columns="prediction")
+    if rows.empty and not table.empty:
+        raise InputError(f"{path}: has no prediction {kind}; remake it")
+    return rows
 
 
 SUMMARY_COLUMNS = (

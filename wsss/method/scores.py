@@ -47,20 +47,22 @@ class Scores:
 
     `matrix` and `boundary` are sums over images. `images` has the IoU of each by its id: the mean
     over the classes, background among them, that are in its ground truth or its prediction; NaN
-    where nothing of the ground truth is known. `objects` has the IoU of each object by class id
-    and size.
+    where nothing of the ground truth is known. `overlaps` has its `ConfusionMatrix.overlap`.
+    `objects` has the IoU of each object by class id and size.
     """
 
     def __init__(self, num_classes: int, ignore_prediction: str = "miss"):
         self.matrix = ConfusionMatrix(num_classes, ignore_prediction)
         self.boundary = np.zeros((2, num_classes + 1), np.int64)
         self.images: dict[str, float] = {}
+        self.overlaps: dict[str, np.ndarray] = {}
         self.objects: dict[tuple[int, str], array] = defaultdict(lambda: array("d"))
 
     def add(self, image_id: str, image: ImageScores) -> None:
         """Count an image in."""
         self.matrix.merge(image.matrix)
         self.boundary += image.boundary
+        self.overlaps[image_id] = image.matrix.overlap()
         self.images[image_id] = mean_defined(image.matrix.iou())
         for class_id, area, iou in image.objects:
             self.objects[class_id, size_of(area)].append(iou)

@@ -10,12 +10,13 @@ import pandas as pd
 import pytest
 import torch
 from label_pairs import boundary, masks, objects_by_hand, pair
-from sklearn.metrics import jaccard_score
+from sklearn.metrics import confusion_matrix, jaccard_score
 from torch.nn import functional as F
 
 from workflow_scripts import compare_runs, evaluate_pseudo_labels, evaluate_segmentation
 from wsss.datasets.index import DatasetIndex, ImageRecord, write_dataset
 from wsss.method.evaluation import image_table, size_table, with_boundary_iou, write_table
+from wsss.method.overlaps import read_overlaps
 from wsss.method.scores import Scores, score_image
 from wsss.storage.artifacts import ArtifactWriter
 from wsss.storage.palette import write_palette_png
@@ -138,8 +139,9 @@ def made(folder, names="abcdef"):
 
 
 def evaluated(run, command, threads=1, ignored="miss", **artifacts):
-    """The three tables of a command, as they are written."""
-    files = {name: run.folder / f"{name}.csv" for name in ("output", "images", "sizes")}
+    """The tables of a command, as they are written."""
+    names = ("output", "images", "sizes", "overlaps", "confusion")
+    files = {name: run.folder / f"{name}.csv" for name in names}
     words = ["--data", run.folder / "data", "--threads", threads]
     words += ["--settings", json.dumps({"ignore_prediction": ignored})]
     for name, value in {**WHO, **files}.items():
@@ -205,6 +207,28 @@ def test_scores_of_a_run_equal_independent_ones(run, kind):
     assert [row["iou"] for row in of_all] == expected
 
 
+def test_confusions_and_overlaps_equal_independent_ones(run):
+    """scikit-learn's confusion matrix, and the scores of single images."""
+    segmentation_scores(run)
+    pairs = list(label_maps(run, "crf"))
+    truth, label = (np.concatenate([pair[i].ravel() for pair in pairs]) for i in (1, 2))
+    ids = [0, 1, 2, 3, 255]
+    expected = confusion_matrix(truth[truth != 255], label[truth != 255], labels=ids)
+    found = np.zeros((5, 5), int)
+    for row in cells(run.folder / "confusion.csv"):
+        if row["prediction"] == "crf":
+            names = {**dict(enumerate(("background", *CLASSES))), 255: "ignored"}
+            true, predicted = int(row["truth_id"]), int(row["predicted_id"])
+            assert (row["truth"], row["predicted"]) == (names[true], names[predicted])
+            found[ids.index(true), ids.index(predicted)] = row["pixels"]
+    np.testing.assert_array_equal(found, expected)
+    (overlaps,) = read_overlaps([(run.folder / "overlaps.csv", "crf")], len(CLASSES))
+    for overlap, (_, truth, label) in zip(overlaps, pairs, strict=True):
+        by_class = [masks(truth, label, class_id, "miss") for class_id in range(4)]
+        assert overlap[0].tolist() == [(p & t).sum() for p, t in by_class]
+        assert overlap[1].tolist() == [(p | t).sum() for p, t in by_class]
+
+
 def test_old_columns_stay_where_they_were(run):
     header = segmentation_scores(run)["output"].splitlines()[0].split(",")
     assert header[:6] == ["prediction", "class_id", "class", "iou", "precision", "recall"]
@@ -222,8 +246,10 @@ def test_scores_do_not_depend_on_shards_and_processes(run, shards, threads):
 def test_scores_do_not_depend_on_the_order_of_images(run, tmp_path):
     expected = segmentation_scores(run)
     found = segmentation_scores(made(tmp_path, "fbdaec"))
-    assert found["output"] == expected["output"] and found["sizes"] == expected["sizes"]
-    assert sorted(found["images"].splitlines()) == sorted(expected["images"].splitlines())
+    for name in ("output", "sizes", "confusion"):
+        assert found[name] == expected[name]
+    for name in ("images", "overlaps"):
+        assert sorted(found[name].splitlines()) == sorted(expected[name].splitlines())
 
 
 def test_runs_compare_as_they_were_scored(tmp_path):
