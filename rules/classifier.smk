@@ -5,12 +5,12 @@ rule train_classifier:
     input:
         **DATA_INPUT,
     output:
-        model=of_classifier("/model.pt"),
-        log=of_classifier("/log.csv"),
+        model=of_classifier("model.pt"),
+        log=of_classifier("log.csv"),
     log:
-        of_classifier(".log", folder="results/logs"),
+        of_classifier("train.log", folder="results/logs"),
     benchmark:
-        of_classifier(".tsv", folder="results/benchmarks")
+        of_classifier("train.tsv", folder="results/benchmarks")
     threads: CONFIG.resources.train.threads
     resources:
         **network_job(CONFIG.resources.train),
@@ -34,11 +34,11 @@ rule import_cams:
     input:
         **DATA_INPUT,
     output:
-        intermediate(of_classifier("/cams/shard{shard}.h5")),
+        intermediate(of_classifier("cams/shard{shard}.h5")),
     log:
-        of_classifier("/cams/shard{shard}.log", folder="results/logs"),
+        of_classifier("cams/shard{shard}.log", folder="results/logs"),
     benchmark:
-        of_classifier("/cams/shard{shard}.tsv", folder="results/benchmarks")
+        of_classifier("cams/shard{shard}.tsv", folder="results/benchmarks")
     wildcard_constraints:
         classifier=one_of(IMPORTED),
     threads: CONFIG.resources.infer.threads
@@ -61,13 +61,13 @@ rule import_cams:
 rule extract_cams:
     input:
         **DATA_INPUT,
-        model=lambda wildcards: trained("/model.pt", wildcards.classifier),
+        model=lambda wildcards: trained("model.pt", wildcards.classifier),
     output:
-        intermediate(of_classifier("/cams/shard{shard}.h5")),
+        intermediate(of_classifier("cams/shard{shard}.h5")),
     log:
-        of_classifier("/cams/shard{shard}.log", folder="results/logs"),
+        of_classifier("cams/shard{shard}.log", folder="results/logs"),
     benchmark:
-        of_classifier("/cams/shard{shard}.tsv", folder="results/benchmarks")
+        of_classifier("cams/shard{shard}.tsv", folder="results/benchmarks")
     wildcard_constraints:
         classifier=one_of(EXTRACTED),
     threads: CONFIG.resources.infer.threads

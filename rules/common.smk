@@ -86,7 +86,7 @@ def of_stage(file, stage="{stage}", folder="results"):
 
 
 def of_classifier(file, classifier="{classifier}", folder="results"):
-    return f"{folder}/{{dataset}}/classifier/{classifier}/seed{{seed}}{file}"
+    return f"{folder}/{{dataset}}/classifier/{classifier}/seed{{seed}}/{file}"
 
 
 def log_of_stage(file):
@@ -272,7 +272,7 @@ def maps_of_pseudo_labels(wildcards):
         return {}
     if wildcards.stage == "0":
         return {
-            "cams": of_classifier("/cams/shard{shard}.h5", classifier_of(CONFIG, wildcards.variant))
+            "cams": of_classifier("cams/shard{shard}.h5", classifier_of(CONFIG, wildcards.variant))
         }
     return {
         "cams": of_stage("cams/shard{shard}.h5"),
@@ -299,7 +299,7 @@ def trained(file, classifier):
 def model_before(wildcards):
     """The model that a stage starts from, and whose affinity refined its CAMs."""
     if wildcards.stage == "0":
-        return trained("/model.pt", classifier_of(CONFIG, wildcards.variant))
+        return trained("model.pt", classifier_of(CONFIG, wildcards.variant))
     return of_stage("train/model.pt", int(wildcards.stage) - 1)
 
 
@@ -322,7 +322,7 @@ def stage_cams(wildcards):
     files = stage_files(of_stage("cams/shard0.h5"), wildcards)
     if imports_labels(wildcards.variant):
         return files[1:]
-    first = of_classifier("/cams/shard0.h5", classifier_of(CONFIG, wildcards.variant))
+    first = of_classifier("cams/shard0.h5", classifier_of(CONFIG, wildcards.variant))
     return [first, *files[1:]]
 
 

@@ -3,7 +3,7 @@
 
 rule draw_curves:
     input:
-        classifier=lambda wildcards: trained("/log.csv", classifier_of(CONFIG, wildcards.variant)),
+        classifier=lambda wildcards: trained("log.csv", classifier_of(CONFIG, wildcards.variant)),
         stages=lambda wildcards: stage_files(of_stage("train/log.csv"), wildcards),
     output:
         "results/{dataset}/figures/{variant}_seed{seed}_curves.png",
