@@ -1,11 +1,13 @@
 """IoU of objects by their size: whether small objects are found, which mIoU hardly shows.
 
-After "Small Objects Matters in Weakly-supervised Semantic Segmentation" (Mun et al., WACV 2024),
-whose IA-mIoU is the mean over classes of the mean IoU of a class's objects, of all of them and of
-small, medium and large ones alone. Sizes are areas as in COCO: small is below 32 x 32 pixels, large
-from 96 x 96 on.
+After "Small Objects Matters in Weakly-supervised Semantic Segmentation" (Mun et al., WACV 2024,
+arXiv 2309.14117): the IoU of each object by itself, averaged over a class's objects and then over
+classes, of all objects and of small, medium and large ones alone. Sizes are areas as in COCO: small
+is below 32 x 32 pixels, large from 96 x 96 on.
 
-Ours:
+That much follows the paper's abstract and introduction. Its section on the metric, IA-mIoU, and the
+authors' code were not to be had when this was written, so what follows is ours: compare runs with
+these scores, and do not put them beside the paper's.
 
 - Masks are semantic. An object is a connected component of the ground truth of a class: two that
   touch count as one, and one that something hides in part counts as several.
@@ -14,9 +16,7 @@ Ours:
   proportion to the object's area. What touches no object of its class counts nowhere here;
   precision and mIoU see it.
 
-Components are connected over corners, too. Background has no objects. The paper's section on how
-it shares predictions among objects was not at hand: compare runs with these scores, and do not put
-them beside the paper's.
+Components are connected over corners, too. Background has no objects.
 """
 
 import cv2
