@@ -402,6 +402,11 @@ def runs(pattern, variant):
     return expand(pattern, dataset=DATASET, variant=variant, stage=stages_of(variant), seed=SEEDS)
 
 
+def stages_of_runs(variant):
+    """The stage of each of the `runs` of a variant."""
+    return [stage for stage in stages_of(variant) for _ in SEEDS]
+
+
 def everything_of_stage(stage):
     """Input function: scores of a stage for all variants that have it, and all seeds."""
 

@@ -81,7 +81,7 @@ rule summarise:
     resources:
         **cpu_job(CONFIG.resources.small),
     params:
-        stages=lambda wildcards: runs("{stage}", wildcards.variant),
+        stages=lambda wildcards: stages_of_runs(wildcards.variant),
     shell:
         command(
             "--stages {params.stages}",
