@@ -6,7 +6,15 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from snakemake.logging import logger
+
 from workflow_scripts.jobs.import_closure import code_digest
+from wsss.configuration.experiments import (
+    paper_numbers,
+    result_tables,
+    tables_not_made,
+    variants_of,
+)
 from wsss.configuration.paths import expanded_path, fetching, weights_path
 from wsss.configuration.resolve import (
     classifier_config,
@@ -58,6 +66,8 @@ except InputError as error:
     sys.exit(f"error: configuration: {error}")  # a WorkflowError would come with a traceback
 
 SOURCES = picked_sources(CONFIG)
+TABLES = result_tables(CONFIG)
+PAPER = paper_numbers(CONFIG)
 IMPORTED = [name for name, own in CLASSIFIERS.items() if own.cam.source == "files"]
 EXTRACTED = [name for name in CLASSIFIERS if name not in IMPORTED]
 SEEDS = CONFIG.seeds
@@ -106,6 +116,7 @@ SCORE_TABLES = (
     "--output {output.classes} --images {output.images} --sizes {output.sizes}"
     " --overlaps {output.overlaps} --confusion {output.confusion}"
 )
+IDS = "--ids {params.ids:q}" if CONFIG.figures.images else ""
 HARDWARE = (
     "--device {resources.device} --gpus {resources.gpu} --threads {threads}"
     " --workers {resources.workers} --channels-last {resources.channels_last}"
@@ -356,8 +367,105 @@ def predictions():
 
 def pictures():
     names = ["curves", "strip"]
-    pattern = "results/{dataset}/figures/{variant}_seed{seed}_{name}.png"
-    return expand(pattern, dataset=DATASET, variant=VARIANTS, seed=SEEDS[0], name=names)
+    return expand(figure("{name}", SEEDS[0])["png"], dataset=DATASET, variant=VARIANTS, name=names)
+
+
+def figure(name, seed=None, key=""):
+    """The files of a figure of a variant, or of one of its seeds: KEYpng, KEYpdf and KEYcsv."""
+    of_seed = "" if seed is None else f"_seed{seed}"
+    stem = f"results/{{dataset}}/figures/{{variant}}{of_seed}_{name}"
+    return {f"{key}{suffix}": f"{stem}.{suffix}" for suffix in ("png", "pdf", "csv")}
+
+
+def tables(_):
+    """Input function: all tables that the configuration has, and what the run took."""
+    say("tables", tables_not_made(CONFIG))
+    pattern = "results/{dataset}/tables/{table}{suffix}"
+    names = [*TABLES, "footprint"]
+    return expand(pattern, dataset=DATASET, table=names, suffix=[".csv", ".md"])
+
+
+def figures(_):
+    """Input function: all figures. Those of single images are of the first seed."""
+    if CONFIG.keep == "final":
+        say("figures", ["no CAMs and no sweep of thresholds, since keep: final removes CAMs"])
+    return [file for variant in VARIANTS for file in figures_of(variant)]
+
+
+def figures_of(variant):
+    seed, staged = SEEDS[0], variant in variants_of(CONFIG).methods()
+    names = [figure(name, seed) for name in ("curves", "strip", "results")]
+    names += [figure(name) for name in ("classes", "confusion", "sizes")]
+    names += [figure("stages"), figure("cams", seed)] if staged else []
+    if VARIANTS[variant].network.affinity != "none":
+        names.append(figure("affinity", seed))
+    if staged and CONFIG.keep == "all":
+        stages = stages_of(variant)[int(imports_labels(variant)) :]
+        names += [figure(f"sweep_stage{stage}", seed) for stage in stages]
+    patterns = [file for files in names for file in files.values()]
+    return expand(patterns, dataset=DATASET, variant=variant)
+
+
+@cache
+def said(line):
+    logger.info(line)
+
+
+def say(target, lines):
+    """Lines on what a target leaves out, each once."""
+    for line in lines:
+        said(f"{target}: {line}")
+
+
+def overlaps_of_table(wildcards):
+    """Input function: the tables of overlaps of all runs in a table."""
+    return [
+        f"results/{wildcards.dataset}/{run.variant}/seed{seed}/stage{run.stage}/evaluation/overlaps.csv"
+        for run in TABLES[wildcards.table].runs()
+        for seed in SEEDS
+    ]
+
+
+def all_evaluations(_):
+    """Input function: the scores of all stages, which are there when everything has run."""
+    files = [of_stage(f"evaluation/{name}.csv") for name in ("pseudo_labels", "segmentation")]
+    return [file for variant in VARIANTS for pattern in files for file in runs(pattern, variant)]
+
+
+def maps_of_sweep(wildcards):
+    """What pseudo labels are made of, in all shards."""
+    return {name: all_shards(file) for name, file in maps_of_pseudo_labels(wildcards).items()}
+
+
+def seed_files(pattern, wildcards, **more):
+    """A pattern for each seed of a variant; in its last stage, if none is said."""
+    last = stages_of(wildcards.variant)[-1]
+    return expand(pattern, **({"stage": last} | more), seed=SEEDS, allow_missing=True)
+
+
+def paper_curve(wildcards):
+    """The paper's pseudo labels by stage, for the method itself on its data set."""
+    rows = [PAPER.get(("figure6_pseudo_labels", f"stage{stage}")) for stage in range(5)]
+    return as_json([row for row in rows if row] if wildcards.variant == "auxsegnet" else [])
+
+
+def sizes_argument(wildcards, files):
+    """Arguments STAGE=FILE; a stage has a file of each seed."""
+    stages = stages_of_runs(wildcards.variant)
+    return [f"{stage}={file}" for stage, file in zip(stages, files, strict=True)]
+
+
+def paper_classes(wildcards):
+    return as_json(PAPER.get(("final_classes", wildcards.variant), {}))
+
+
+def affinity_settings(wildcards):
+    config = VARIANTS[wildcards.variant]
+    more = {"figures": CONFIG.figures.model_dump()}
+    views = config.refinement.model_dump()
+    return as_json(
+        views | more | {"long_side": CONFIG.images.long_side, "precision": config.stage.precision}
+    )
 
 
 def masks():

@@ -74,11 +74,58 @@ def test_a_stage_beyond_the_last(fresh):
     assert "stage4" in fresh.counts("--", "stage4", overlays=[{"stages": 5}])
 
 
+# Of one variant with several stages, beside the trainings and their scores.
+OF_TABLES = {"make_table": 3, "measure_footprint": 1, "tables": 1}
+OF_FIGURES = {
+    **{f"draw_{name}": 1 for name in ("curves", "strip", "results", "cams", "affinity")},
+    **{"draw_stages": 1, "draw_scores": 1, "summarise": 1, "figures": 1},
+}
+
+
+def test_tables_and_figures(fresh):
+    """What cannot be made is left out, and a line says why."""
+    trained = {**CLASSIFIER, **stage_jobs(3, scored=3)}
+    sweeps = {"sweep_thresholds": 3, "draw_sweep": 3}
+    jobs = fresh.counts("--", "tables", "figures")
+    assert jobs == {**trained, **OF_TABLES, **OF_FIGURES, **sweeps}
+    status, said = fresh.snakemake("-n", "--", "tables", "figures", overlays=[{"keep": "final"}])
+    assert status == 0 and "sweep" not in "".join(re.findall(r"rule (\w+):", said))
+    lines = re.findall(r"^(tables|figures): (.*)", said, re.M)
+    assert [target for target, _ in lines] == ["tables"] * 4 + ["figures"]
+    assert lines[0][1].startswith("table3_tasks: not made without the variants baseline, ")
+    assert "keep: final" in lines[-1][1]
+
+
+def test_tables_of_the_overlays(fresh):
+    """Seven tables, of which Table 6 has a row for each source."""
+    names = ("ablations", "saliency-sources")
+    overlays = [*(ROOT / f"config/{name}.yaml" for name in names), SMALL]
+    plan = fresh.plan("--", "tables", overlays=overlays)
+    made = {file for job in plan if job.rule == "make_table" for file in job.outputs}
+    tables = [*TABLES[:-1], "table3_tasks", "table4_affinity", "table6_saliency"]
+    tables.append("supplement_table3_classes")
+    assert made == set(files(f"{DEMO}/tables/{{name}}.{{kind}}", name=tables, kind=["csv", "md"]))
+    (classes,) = (job for job in plan if "supplement_table3_classes.csv" in " ".join(job.outputs))
+    overlaps = {
+        f"{DEMO}/{run}/evaluation/overlaps.csv"
+        for run in (
+            "baseline/seed0/stage0",
+            "multi_task/seed0/stage0",
+            "auxsegnet/seed0/stage0",
+            "auxsegnet/seed0/stage2",
+        )
+    }
+    assert {file for file in classes.inputs if file.endswith("overlaps.csv")} == overlaps
+
+
 def test_two_seeds(fresh):
     jobs = fresh.counts(overlays=[{"seeds": [0, 7]}])
     doubled = {"train_classifier": 2, "extract_cams": 2}
     stages = {rule: 2 * count for rule, count in stage_jobs(3, scored=3).items()}
     assert jobs == {**DATA, **doubled, **stages, **END}
+    summary = f"{DEMO}/auxsegnet/summary.csv"
+    _, said = fresh.snakemake("-n", "-p", "--", summary, overlays=[{"seeds": [0, 7]}])
+    assert "--stages 0 0 1 1 2 2 --pseudo-labels" in said  # a stage a table
 
 
 def test_variants_share_saliency_classifier_and_cams(fresh):
@@ -294,9 +341,21 @@ def finished(finished_workspace):
 
 
 SCORE_TABLES = [
-    *("pseudo_labels", "pseudo_label_images", "pseudo_label_sizes"),
-    *("segmentation", "images", "sizes"),
+    "pseudo_labels",
+    "segmentation",
+    *files(
+        "{of}{kind}", of=["pseudo_label_", ""], kind=["images", "sizes", "overlaps", "confusion"]
+    ),
+    "threshold_sweep",
 ]
+FIGURES = [
+    *files(
+        "auxsegnet_seed0_{name}",
+        name=["curves", "strip", "results", "cams", "affinity", "sweep_stage0", "sweep_stage1"],
+    ),
+    *files("auxsegnet_{name}", name=["stages", "classes", "confusion", "sizes"]),
+]
+TABLES = ["final", "final_classes", "table5_stages", "footprint"]
 EXPECTED_FILES = [
     *files(f"{DEMO}/{{name}}", name=["index.csv", "classes.csv", "ground_truth.json", "root.txt"]),
     *files(f"{DEMO}/saliency/u2netp/shard{{k}}.h5", k=[0, 1]),
@@ -309,7 +368,8 @@ EXPECTED_FILES = [
     *files(f"{RUN}/stage{{s}}/predictions_crf/val/shard{{k}}.h5", s=[0, 1], k=[0, 1]),
     *files(f"{RUN}/stage{{s}}/evaluation/{{name}}.csv", s=[0, 1], name=SCORE_TABLES),
     f"{DEMO}/auxsegnet/summary.csv",
-    *files(f"{DEMO}/figures/auxsegnet_seed0_{{name}}.png", name=["curves", "strip"]),
+    *files(f"{DEMO}/figures/{{name}}.{{kind}}", name=FIGURES, kind=["png", "pdf", "csv"]),
+    *files(f"{DEMO}/tables/{{name}}.{{kind}}", name=TABLES, kind=["csv", "md"]),
 ]
 
 
@@ -372,6 +432,66 @@ def test_runs_compare_as_they_were_scored(finished, tmp_path, monkeypatch):
     compare_runs.main(words)
     with open(tmp_path / "table.csv", newline="") as file:
         assert {row["run"]: row["miou"] for row in csv.DictReader(file)} == expected
+
+
+def test_tables_say_what_the_evaluation_says(finished):
+    """Stages of Table 5, and classes of the final result, from the tables of scores."""
+
+    def rows(path):
+        with open(finished.folder / DEMO / path, newline="") as file:
+            return list(csv.DictReader(file))
+
+    scores = [rows(f"auxsegnet/seed0/stage{s}/evaluation/segmentation.csv") for s in (0, 1)]
+    means = [
+        {row["prediction"]: row["iou"] for row in of_stage if row["class_id"] == ""}
+        for of_stage in scores
+    ]
+    stages, steps = rows("tables/table5_stages.csv")
+    assert [stages["Stage0"], stages["Stage1"]] == [mean["refined"] for mean in means]
+    assert stages["Stage1_runs"] == "1" and stages["Stage1_std"] == ""
+    step = float(means[1]["refined"]) - float(means[0]["refined"])
+    assert float(steps["Stage1"]) == pytest.approx(step, abs=0.011)
+    expected = [row["iou"] for row in scores[1] if row["prediction"] == "crf"]
+    assert [row["auxsegnet"] for row in rows("tables/final_classes.csv")] == expected
+    (final,) = rows("tables/final.csv")
+    assert (final["Final*"], final["Final"]) == (means[1]["refined"], means[1]["crf"])
+
+
+def test_the_footprint_has_every_step_of_every_stage(finished):
+    with open(finished.folder / DEMO / "tables/footprint.csv", newline="") as file:
+        rows = {(row["part"], row["stage"], row["step"]): row for row in csv.DictReader(file)}
+    steps = ["pseudo_labels", "train", "predictions", "predictions_crf"]
+    steps += ["evaluate_pseudo_labels", "evaluate_segmentation"]
+    shared = {("", "", "index_dataset"), ("saliency/u2netp", "", "saliency"), ("all", "", "")}
+    shared |= {("classifier/default", "", step) for step in ("train", "cams")}
+    of_stages = {("auxsegnet", str(stage), step) for stage in (0, 1) for step in steps}
+    assert rows.keys() == shared | of_stages | {("auxsegnet", "1", "refine_cams")}
+    seconds = {key: float(row["seconds"]) for key, row in rows.items()}
+    total = seconds.pop(("all", "", ""))
+    assert total == pytest.approx(sum(seconds.values()), abs=0.1)
+    assert rows["auxsegnet", "0", "predictions"]["jobs"] == "2"
+    assert rows["all", "", ""]["gpu_hours"] == "0.00"
+
+
+def test_figures_can_be_looked_at(finished):
+    for name in FIGURES:
+        with Image.open(finished.folder / f"{DEMO}/figures/{name}.png") as image:
+            colours = len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0))
+            assert image.width > 400 and image.height > 100 and colours > 20, name
+
+
+def test_the_sweep_has_the_scores_of_the_run_among_its_own(finished):
+    with open(finished.folder / RUN / "stage1/evaluation/threshold_sweep.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["tuned_on"] for row in rows} == {"ground truth"}
+    (own,) = (
+        row for row in rows if (row["cam_threshold"], row["saliency_threshold"]) == ("0.2", "0.06")
+    )
+    with open(finished.folder / RUN / "stage1/evaluation/pseudo_labels.csv", newline="") as file:
+        mean = next(row for row in csv.DictReader(file) if row["class_id"] == "")
+    assert [own[s] for s in ("iou", "precision", "recall")] == [
+        mean[s] for s in ("iou", "precision", "recall")
+    ]
 
 
 def test_the_learning_rate_is_reset_at_each_stage(finished):

@@ -35,6 +35,7 @@ NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Scale = Annotated[float, Field(ge=0.1, le=4)]
 Scales = Annotated[tuple[Scale, ...], Field(min_length=1)]
+Point = tuple[Fraction, Fraction]
 # With a reach of 1.0e-6 pydensecrf writes to memory that is not its own.
 Reach = Annotated[float, Field(ge=0.01)]
 Crop = Annotated[int, Field(ge=32)]
@@ -476,6 +477,19 @@ class Masks(Section):
     alpha: Fraction = Field(0.5, description="opacity of the colours in the overlay")
 
 
+class Figures(Section):
+    """pictures of chosen images, in results/<name>/figures"""
+
+    images: tuple[Text, ...] = Field(
+        (), description="ids of the images to show; none = those that show most classes"
+    )
+    points: dict[Text, Annotated[tuple[Point, ...], Field(min_length=1, max_length=4)]] = Field(
+        {},
+        description="points (x, y) by image id, in widths and heights, whose affinity is drawn,"
+        " such as {train_0000: [[0.5, 0.4], [0.1, 0.9]]}; none = chosen",
+    )
+
+
 class Compute(Section):
     """how training and prediction run"""
 
@@ -579,5 +593,6 @@ class Configuration(Section):
     prediction: Prediction
     evaluation: Evaluation = Evaluation()
     masks: Masks = Masks()
+    figures: Figures = Figures()
     compute: Compute = Compute()
     resources: Resources = Resources()

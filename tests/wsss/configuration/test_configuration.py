@@ -56,7 +56,8 @@ def folders(monkeypatch):
     monkeypatch.setenv("THEIR_LABELS", "/data/labels")
 
 
-NAMED = ("variants", "classifiers", "saliency.sources")  # one value, whatever is in it
+# Each one value, whatever is in it.
+NAMED = ("variants", "classifiers", "saliency.sources", "figures.points")
 
 
 def leaves(values, prefix=""):
@@ -775,6 +776,7 @@ UNUSED_BY_VOC2012 = (
     "cam.files.",
     "pseudo_labels.files.",
     "resources.",
+    "figures.",
 )
 
 
