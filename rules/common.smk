@@ -6,9 +6,26 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from snakemake.logging import logger
+
 from workflow_scripts.jobs.import_closure import code_digest
-from wsss.configuration.paths import expanded_path, weights_path
-from wsss.configuration.resolve import plain, resolve, variant_config
+from wsss.configuration.experiments import (
+    paper_numbers,
+    result_tables,
+    tables_not_made,
+    variants_of,
+)
+from wsss.configuration.paths import expanded_path, fetching, weights_path
+from wsss.configuration.resolve import (
+    classifier_config,
+    classifier_of,
+    picked_sources,
+    plain,
+    resolve,
+    trained_as,
+    variant_config,
+)
+from wsss.configuration.sections import source_key
 from wsss.configuration.yaml_files import read_yaml
 from wsss.datasets.formats import digest_of_listed, listed_files, without_test_images
 from wsss.datasets.voc import CLASSES as VOC_CLASSES
@@ -36,18 +53,26 @@ try:
         read_yaml(file)  # Snakemake itself takes the last of two equal keys
     CONFIG = resolve(config)
     VARIANTS = {name: variant_config(CONFIG, name) for name in CONFIG.variants}
+    CLASSIFIERS = {name: classifier_config(CONFIG, name) for name in CONFIG.classifiers}
+    TRAINED = {name: trained_as(CONFIG, name) for name in CLASSIFIERS}
     # Parameters keep $NAME and ~, so that what has moved reruns nothing; files are asked for.
     DATASET = CONFIG.dataset.name
     ROOT = expanded_path(CONFIG.dataset.root or f"results/{DATASET}/data", "dataset.root")
-    WEIGHTS = weights_path(CONFIG.backbone.weights, "backbone.weights")
+    WEIGHTS = {
+        name: weights_path(own.backbone.weights, "backbone.weights")
+        for name, own in CLASSIFIERS.items()
+    }
 except InputError as error:
     sys.exit(f"error: configuration: {error}")  # a WorkflowError would come with a traceback
 
-SOURCE = CONFIG.saliency.source
+SOURCES = picked_sources(CONFIG)
+TABLES = result_tables(CONFIG)
+PAPER = paper_numbers(CONFIG)
+IMPORTED = [name for name, own in CLASSIFIERS.items() if own.cam.source == "files"]
+EXTRACTED = [name for name in CLASSIFIERS if name not in IMPORTED]
 SEEDS = CONFIG.seeds
 SHARDS = range(CONFIG.shards)
 SPLITS = CONFIG.prediction.splits
-SALIENCY_FILES = source_files(CONFIG.saliency)
 
 
 # What is learnt from and scored on knows nothing of images that are only predicted.
@@ -61,8 +86,17 @@ DATA_INPUT = {
 }
 
 
+def one_of(names):
+    """Constraint of a wildcard that stands for one of some names, if there are any."""
+    return "|".join(names) or "(?!)"
+
+
 def of_stage(file, stage="{stage}", folder="results"):
     return f"{folder}/{{dataset}}/{{variant}}/seed{{seed}}/stage{stage}/{file}"
+
+
+def of_classifier(file, classifier="{classifier}", folder="results"):
+    return f"{folder}/{{dataset}}/classifier/{classifier}/seed{{seed}}/{file}"
 
 
 def log_of_stage(file):
@@ -78,6 +112,11 @@ DATA = "--data results/{wildcards.dataset} --root {resources.root:q}"
 SETTINGS = "--settings {params.settings:q}"
 SHARD = "--shard {wildcards.shard} --shards {params.shards}"
 RUN = "--variant {wildcards.variant} --seed {wildcards.seed} --stage {wildcards.stage}"
+SCORE_TABLES = (
+    "--output {output.classes} --images {output.images} --sizes {output.sizes}"
+    " --overlaps {output.overlaps} --confusion {output.confusion}"
+)
+IDS = "--ids {params.ids:q}" if CONFIG.figures.images else ""
 HARDWARE = (
     "--device {resources.device} --gpus {resources.gpu} --threads {threads}"
     " --workers {resources.workers} --channels-last {resources.channels_last}"
@@ -123,8 +162,27 @@ def dataset_settings(section):
 def digest_of_weights(file, key):
     """Weights count by content, not by path: the clone that they lie in may move."""
     if not Path(file).is_file():
-        sys.exit(f"error: {key}: {file} does not exist: run `make setup`, or correct the path")
+        sys.exit(f"error: {key}: {file} does not exist: {fetching(file)}, or correct the path")
     return sha256_of(file)
+
+
+def digest_of_start(wildcards):
+    """That of the weights which the training of a classifier starts from."""
+    own = CONFIG.classifiers[wildcards.classifier]
+    above = f"classifiers.{wildcards.classifier}." if "backbone" in own else ""
+    return digest_of_weights(WEIGHTS[wildcards.classifier], f"{above}backbone.weights")
+
+
+def source_settings(wildcards):
+    """The settings of a source of saliency, those of its kind alone."""
+    return as_json(SOURCES[wildcards.source].model_dump(exclude_none=True))
+
+
+def digests_of_source(wildcards):
+    """Those of the files that a source of saliency depends on."""
+    name, source = wildcards.source, SOURCES[wildcards.source]
+    key = f"{source_key(name, source.kind)}.weights"
+    return [digest_of_weights(file, key) for file in source_files(name, source)]
 
 
 def digests_of_lists(section):
@@ -151,13 +209,16 @@ def imports_labels(variant):
     return VARIANTS[variant].pseudo_labels.initial == "files"
 
 
-def classifier_settings():
-    """What trains the classifier, for all variants; of the network only the design counts.
+def classifier_settings(wildcards):
+    """What trains a classifier, whatever picks it; of the network only the design counts."""
+    own = CLASSIFIERS[wildcards.classifier]
+    sections = own.model_dump(include={"backbone", "classifier", "images"})
+    return as_json(sections | {"network": {"design": own.network.design}})
 
-    As a function, or Snakemake would take {braces} in a text for its wildcards.
-    """
-    sections = CONFIG.model_dump(include={"backbone", "classifier", "images"})
-    return lambda _: as_json(sections | {"network": {"design": CONFIG.network.design}})
+
+def cam_settings(wildcards):
+    own = CLASSIFIERS[wildcards.classifier]
+    return view_settings(own.cam, own.classifier.precision, without=["source", "files"])
 
 
 def training_settings(wildcards):
@@ -221,11 +282,19 @@ def maps_of_pseudo_labels(wildcards):
     if wildcards.stage == "0" and imports_labels(wildcards.variant):
         return {}
     if wildcards.stage == "0":
-        return {"cams": "results/{dataset}/classifier/seed{seed}/cams/shard{shard}.h5"}
+        return {
+            "cams": of_classifier("cams/shard{shard}.h5", classifier_of(CONFIG, wildcards.variant))
+        }
     return {
         "cams": of_stage("cams/shard{shard}.h5"),
         "refined": of_stage("saliency/shard{shard}.h5"),
     }
+
+
+def saliency_maps(wildcards):
+    """Off-the-shelf saliency from the source that the variant picks."""
+    source = VARIANTS[wildcards.variant].saliency.source
+    return f"results/{{dataset}}/saliency/{source}/shard{{shard}}.h5"
 
 
 def map_arguments(_, input):
@@ -233,10 +302,15 @@ def map_arguments(_, input):
     return " ".join(f"{names[key]} {input[key]}" for key in names if key in input.keys())
 
 
+def trained(file, classifier):
+    """A file of the training of a classifier, which several may share."""
+    return of_classifier(file, TRAINED[classifier])
+
+
 def model_before(wildcards):
     """The model that a stage starts from, and whose affinity refined its CAMs."""
     if wildcards.stage == "0":
-        return "results/{dataset}/classifier/seed{seed}/model.pt"
+        return trained("model.pt", classifier_of(CONFIG, wildcards.variant))
     return of_stage("train/model.pt", int(wildcards.stage) - 1)
 
 
@@ -259,7 +333,8 @@ def stage_cams(wildcards):
     files = stage_files(of_stage("cams/shard0.h5"), wildcards)
     if imports_labels(wildcards.variant):
         return files[1:]
-    return ["results/{dataset}/classifier/seed{seed}/cams/shard0.h5", *files[1:]]
+    first = of_classifier("cams/shard0.h5", classifier_of(CONFIG, wildcards.variant))
+    return [first, *files[1:]]
 
 
 def numbered(files, prefix="", first=0):
@@ -292,8 +367,105 @@ def predictions():
 
 def pictures():
     names = ["curves", "strip"]
-    pattern = "results/{dataset}/figures/{variant}_seed{seed}_{name}.png"
-    return expand(pattern, dataset=DATASET, variant=VARIANTS, seed=SEEDS[0], name=names)
+    return expand(figure("{name}", SEEDS[0])["png"], dataset=DATASET, variant=VARIANTS, name=names)
+
+
+def figure(name, seed=None, key=""):
+    """The files of a figure of a variant, or of one of its seeds: KEYpng, KEYpdf and KEYcsv."""
+    of_seed = "" if seed is None else f"_seed{seed}"
+    stem = f"results/{{dataset}}/figures/{{variant}}{of_seed}_{name}"
+    return {f"{key}{suffix}": f"{stem}.{suffix}" for suffix in ("png", "pdf", "csv")}
+
+
+def tables(_):
+    """Input function: all tables that the configuration has, and what the run took."""
+    say("tables", tables_not_made(CONFIG))
+    pattern = "results/{dataset}/tables/{table}{suffix}"
+    names = [*TABLES, "footprint"]
+    return expand(pattern, dataset=DATASET, table=names, suffix=[".csv", ".md"])
+
+
+def figures(_):
+    """Input function: all figures. Those of single images are of the first seed."""
+    if CONFIG.keep == "final":
+        say("figures", ["no CAMs and no sweep of thresholds, since keep: final removes CAMs"])
+    return [file for variant in VARIANTS for file in figures_of(variant)]
+
+
+def figures_of(variant):
+    seed, staged = SEEDS[0], variant in variants_of(CONFIG).methods()
+    names = [figure(name, seed) for name in ("curves", "strip", "results")]
+    names += [figure(name) for name in ("classes", "confusion", "sizes")]
+    names += [figure("stages"), figure("cams", seed)] if staged else []
+    if VARIANTS[variant].network.affinity != "none":
+        names.append(figure("affinity", seed))
+    if staged and CONFIG.keep == "all":
+        stages = stages_of(variant)[int(imports_labels(variant)) :]
+        names += [figure(f"sweep_stage{stage}", seed) for stage in stages]
+    patterns = [file for files in names for file in files.values()]
+    return expand(patterns, dataset=DATASET, variant=variant)
+
+
+@cache
+def said(line):
+    logger.info(line)
+
+
+def say(target, lines):
+    """Lines on what a target leaves out, each once."""
+    for line in lines:
+        said(f"{target}: {line}")
+
+
+def overlaps_of_table(wildcards):
+    """Input function: the tables of overlaps of all runs in a table."""
+    return [
+        f"results/{wildcards.dataset}/{run.variant}/seed{seed}/stage{run.stage}/evaluation/overlaps.csv"
+        for run in TABLES[wildcards.table].runs()
+        for seed in SEEDS
+    ]
+
+
+def all_evaluations(_):
+    """Input function: the scores of all stages, which are there when everything has run."""
+    files = [of_stage(f"evaluation/{name}.csv") for name in ("pseudo_labels", "segmentation")]
+    return [file for variant in VARIANTS for pattern in files for file in runs(pattern, variant)]
+
+
+def maps_of_sweep(wildcards):
+    """What pseudo labels are made of, in all shards."""
+    return {name: all_shards(file) for name, file in maps_of_pseudo_labels(wildcards).items()}
+
+
+def seed_files(pattern, wildcards, **more):
+    """A pattern for each seed of a variant; in its last stage, if none is said."""
+    last = stages_of(wildcards.variant)[-1]
+    return expand(pattern, **({"stage": last} | more), seed=SEEDS, allow_missing=True)
+
+
+def paper_curve(wildcards):
+    """The paper's pseudo labels by stage, for the method itself on its data set."""
+    rows = [PAPER.get(("figure6_pseudo_labels", f"stage{stage}")) for stage in range(5)]
+    return as_json([row for row in rows if row] if wildcards.variant == "auxsegnet" else [])
+
+
+def sizes_argument(wildcards, files):
+    """Arguments STAGE=FILE; a stage has a file of each seed."""
+    stages = stages_of_runs(wildcards.variant)
+    return [f"{stage}={file}" for stage, file in zip(stages, files, strict=True)]
+
+
+def paper_classes(wildcards):
+    return as_json(PAPER.get(("final_classes", wildcards.variant), {}))
+
+
+def affinity_settings(wildcards):
+    config = VARIANTS[wildcards.variant]
+    more = {"figures": CONFIG.figures.model_dump()}
+    views = config.refinement.model_dump()
+    return as_json(
+        views | more | {"long_side": CONFIG.images.long_side, "precision": config.stage.precision}
+    )
 
 
 def masks():
@@ -336,6 +508,11 @@ def refuse_voc_submission():
 def runs(pattern, variant):
     """A pattern of one variant for each of its stages and seeds."""
     return expand(pattern, dataset=DATASET, variant=variant, stage=stages_of(variant), seed=SEEDS)
+
+
+def stages_of_runs(variant):
+    """The stage of each of the `runs` of a variant."""
+    return [stage for stage in stages_of(variant) for _ in SEEDS]
 
 
 def everything_of_stage(stage):

@@ -59,13 +59,11 @@ rule predict_saliency:
         **cpu_job(CONFIG.resources.infer),
     params:
         shards=CONFIG.shards,
-        # A function, or Snakemake would take the {image_id} of a pattern for a wildcard.
-        settings=lambda _: as_json(CONFIG.saliency.model_dump(include={"source", SOURCE})),
-        files=lambda _: [
-            digest_of_weights(file, "saliency.u2netp.weights") for file in SALIENCY_FILES
-        ],
+        settings=source_settings,
+        files=digests_of_source,
     shell:
         command(
+            "--source {wildcards.source}",
             "--threads {threads}",
             "--output {output}",
             DATA,

@@ -6,9 +6,15 @@ rule evaluate_pseudo_labels:
         **DATA_INPUT,
         pseudo_labels=all_shards(of_stage("pseudo_labels/shard{shard}.h5")),
     output:
-        of_stage("evaluation/pseudo_labels.csv"),
+        classes=of_stage("evaluation/pseudo_labels.csv"),
+        images=of_stage("evaluation/pseudo_label_images.csv"),
+        sizes=of_stage("evaluation/pseudo_label_sizes.csv"),
+        overlaps=of_stage("evaluation/pseudo_label_overlaps.csv"),
+        confusion=of_stage("evaluation/pseudo_label_confusion.csv"),
     log:
         log_of_stage("evaluate_pseudo_labels.log"),
+    benchmark:
+        benchmark_of_stage("evaluate_pseudo_labels.tsv")
     threads: CONFIG.resources.small.threads
     resources:
         **cpu_job(CONFIG.resources.small),
@@ -17,7 +23,8 @@ rule evaluate_pseudo_labels:
     shell:
         command(
             "--pseudo-labels {input.pseudo_labels}",
-            "--output {output}",
+            "--threads {threads}",
+            SCORE_TABLES,
             DATA,
             SETTINGS,
             RUN,
@@ -30,9 +37,15 @@ rule evaluate_segmentation:
         predictions=all_shards(of_stage("predictions/val/shard{shard}.h5")),
         predictions_crf=all_shards(of_stage("predictions_crf/val/shard{shard}.h5")),
     output:
-        of_stage("evaluation/segmentation.csv"),
+        classes=of_stage("evaluation/segmentation.csv"),
+        images=of_stage("evaluation/images.csv"),
+        sizes=of_stage("evaluation/sizes.csv"),
+        overlaps=of_stage("evaluation/overlaps.csv"),
+        confusion=of_stage("evaluation/confusion.csv"),
     log:
         log_of_stage("evaluate_segmentation.log"),
+    benchmark:
+        benchmark_of_stage("evaluate_segmentation.tsv")
     threads: CONFIG.resources.small.threads
     resources:
         **cpu_job(CONFIG.resources.small),
@@ -42,7 +55,8 @@ rule evaluate_segmentation:
         command(
             "--predictions {input.predictions}",
             "--predictions-crf {input.predictions_crf}",
-            "--output {output}",
+            "--threads {threads}",
+            SCORE_TABLES,
             DATA,
             SETTINGS,
             RUN,
@@ -67,7 +81,7 @@ rule summarise:
     resources:
         **cpu_job(CONFIG.resources.small),
     params:
-        stages=lambda wildcards: runs("{stage}", wildcards.variant),
+        stages=lambda wildcards: stages_of_runs(wildcards.variant),
     shell:
         command(
             "--stages {params.stages}",

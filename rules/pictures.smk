@@ -3,10 +3,10 @@
 
 rule draw_curves:
     input:
-        classifier="results/{dataset}/classifier/seed{seed}/log.csv",
+        classifier=lambda wildcards: trained("log.csv", classifier_of(CONFIG, wildcards.variant)),
         stages=lambda wildcards: stage_files(of_stage("train/log.csv"), wildcards),
     output:
-        "results/{dataset}/figures/{variant}_seed{seed}_curves.png",
+        **figure("curves", "{seed}"),
     log:
         "results/logs/{dataset}/{variant}/draw_curves_seed{seed}.log",
     threads: CONFIG.resources.small.threads
@@ -17,7 +17,7 @@ rule draw_curves:
     shell:
         command(
             "--logs classifier={input.classifier} {params.stages:q}",
-            "--output {output}",
+            "--output {output.png}",
         )
 
 
@@ -38,7 +38,7 @@ rule draw_strip:
             wildcards,
         )[-1:],
     output:
-        "results/{dataset}/figures/{variant}_seed{seed}_strip.png",
+        **figure("strip", "{seed}"),
     log:
         "results/logs/{dataset}/{variant}/draw_strip_seed{seed}.log",
     threads: CONFIG.resources.small.threads
@@ -49,6 +49,7 @@ rule draw_strip:
         pseudo_labels=lambda wildcards, input: numbered(input.pseudo_labels),
         predictions=lambda wildcards, input: numbered(input.predictions),
         last=lambda wildcards: len(stages_of(wildcards.variant)) - 1,
+        ids=CONFIG.figures.images,
     shell:
         command(
             "{params.cams}",
@@ -56,8 +57,177 @@ rule draw_strip:
             "--predictions {params.predictions}",
             "--predictions-crf {params.last}={input.predictions_crf}",
             "--images 4",
-            "--output {output}",
+            IDS,
+            "--output {output.png}",
             DATA,
+        )
+
+
+rule draw_results:
+    input:
+        **DATA_INPUT,
+        labels=lambda wildcards: all_shards(
+            of_stage("predictions_crf/val/shard{shard}.h5", stages_of(wildcards.variant)[-1]),
+        ),
+        scores=lambda wildcards: of_stage(
+            "evaluation/images.csv",
+            stages_of(wildcards.variant)[-1],
+        ),
+    output:
+        **figure("results", "{seed}"),
+    log:
+        "results/logs/{dataset}/{variant}/draw_results_seed{seed}.log",
+    threads: CONFIG.resources.small.threads
+    resources:
+        **cpu_job(CONFIG.resources.small),
+    params:
+        last=lambda wildcards: stages_of(wildcards.variant)[-1],
+        ids=CONFIG.figures.images,
+    shell:
+        command(
+            "--variant {wildcards.variant} --seed {wildcards.seed} --stage {params.last}",
+            "--labels {input.labels}",
+            "--scores {input.scores}",
+            IDS,
+            "--output {output.png}",
+            DATA,
+        )
+
+
+rule draw_cams:
+    input:
+        **DATA_INPUT,
+        cams=lambda wildcards: stage_cams(wildcards),
+        pseudo_labels=lambda wildcards: stage_files(
+            of_stage("pseudo_labels/shard0.h5"),
+            wildcards,
+        ),
+    output:
+        **figure("cams", "{seed}"),
+    log:
+        "results/logs/{dataset}/{variant}/draw_cams_seed{seed}.log",
+    threads: CONFIG.resources.small.threads
+    resources:
+        **cpu_job(CONFIG.resources.small),
+    params:
+        cams=cams_argument,
+        pseudo_labels=lambda wildcards, input: numbered(input.pseudo_labels),
+        ids=CONFIG.figures.images,
+    shell:
+        command(
+            "--variant {wildcards.variant}",
+            "{params.cams}",
+            "--pseudo-labels {params.pseudo_labels}",
+            IDS,
+            "--output {output.png}",
+            DATA,
+        )
+
+
+rule draw_affinity:
+    input:
+        **DATA_INPUT,
+        model=lambda wildcards: of_stage("train/model.pt", stages_of(wildcards.variant)[-1]),
+    output:
+        **figure("affinity", "{seed}"),
+    log:
+        "results/logs/{dataset}/{variant}/draw_affinity_seed{seed}.log",
+    threads: CONFIG.resources.infer.threads
+    resources:
+        **network_job(CONFIG.resources.infer),
+    params:
+        last=lambda wildcards: stages_of(wildcards.variant)[-1],
+        settings=affinity_settings,
+    shell:
+        command(
+            "--variant {wildcards.variant} --seed {wildcards.seed} --stage {params.last}",
+            "--model {input.model}",
+            "--output {output.png}",
+            DATA,
+            SETTINGS,
+            HARDWARE,
+        )
+
+
+rule draw_stages:
+    input:
+        "results/{dataset}/{variant}/summary.csv",
+    output:
+        **figure("stages"),
+    log:
+        "results/logs/{dataset}/{variant}/draw_stages.log",
+    threads: CONFIG.resources.small.threads
+    resources:
+        **cpu_job(CONFIG.resources.small),
+    params:
+        paper=paper_curve,
+    shell:
+        command(
+            "--summary {input}",
+            "--headline '{wildcards.dataset}, {wildcards.variant}'",
+            "--paper {params.paper:q}",
+            "--output {output.png}",
+        )
+
+
+rule draw_scores:
+    input:
+        **DATA_INPUT,
+        segmentation=lambda wildcards: seed_files(
+            of_stage("evaluation/segmentation.csv"),
+            wildcards,
+        ),
+        confusion=lambda wildcards: seed_files(of_stage("evaluation/confusion.csv"), wildcards),
+        sizes=lambda wildcards: seed_files(
+            of_stage("evaluation/sizes.csv"),
+            wildcards,
+            stage=stages_of(wildcards.variant),
+        ),
+    output:
+        **figure("classes", key="classes_"),
+        **figure("confusion", key="confusion_"),
+        **figure("sizes", key="sizes_"),
+    log:
+        "results/logs/{dataset}/{variant}/draw_scores.log",
+    threads: CONFIG.resources.small.threads
+    resources:
+        **cpu_job(CONFIG.resources.small),
+    params:
+        sizes=lambda wildcards, input: sizes_argument(wildcards, input.sizes),
+        last=lambda wildcards: stages_of(wildcards.variant)[-1],
+        paper=paper_classes,
+    shell:
+        command(
+            "--segmentation {input.segmentation}",
+            "--confusion {input.confusion}",
+            "--sizes {params.sizes}",
+            "--headline '{wildcards.dataset}, {wildcards.variant}, stage {params.last}'",
+            "--paper {params.paper:q}",
+            "--output-classes {output.classes_png}",
+            "--output-confusion {output.confusion_png}",
+            "--output-sizes {output.sizes_png}",
+            DATA,
+        )
+
+
+rule draw_sweep:
+    input:
+        of_stage("evaluation/threshold_sweep.csv"),
+    output:
+        **figure("sweep_stage{stage}", "{seed}"),
+    log:
+        log_of_stage("draw_sweep.log"),
+    threads: CONFIG.resources.small.threads
+    resources:
+        **cpu_job(CONFIG.resources.small),
+    params:
+        settings=pseudo_label_settings,
+    shell:
+        command(
+            "--sweep {input}",
+            "--headline '{wildcards.variant}, pseudo labels of stage {wildcards.stage}'",
+            "--output {output.png}",
+            SETTINGS,
         )
 
 

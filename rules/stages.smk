@@ -5,7 +5,7 @@ rule make_pseudo_labels:
     input:
         unpack(maps_of_pseudo_labels),
         **DATA_INPUT,
-        saliency=f"results/{{dataset}}/saliency/{SOURCE}/shard{{shard}}.h5",
+        saliency=saliency_maps,
     output:
         # Never temporary: scores and training read them, and to make them again would retrain.
         of_stage("pseudo_labels/shard{shard}.h5"),

@@ -94,5 +94,5 @@ def finished_workspace(tmp_path_factory):
     overlay = folder / "tiny.yaml"
     overlay.write_text(json.dumps(TINY_RUN | {"dataset": TINY_DEMO, "stages": 2, "shards": 2}))
     workspace = Workspace.create(folder, [overlay])
-    workspace.make()
+    workspace.make("all", "tables", "figures")
     return workspace

@@ -1,7 +1,7 @@
 """Compare runs that exist, as in tables of ablations: a row a run, all against the first.
 
-A run is VARIANT/stageN/KIND; KIND is unrefined, refined or crf. Its row has the mIoU on val over
-seeds, and the difference to the first run, paired by seed, with a 95 % bootstrap interval over
+A run is VARIANT/stageN/KIND; KIND is unrefined, refined, merged or crf. Its row has the mIoU on val
+over seeds, and the difference to the first run, paired by seed, with a 95 % bootstrap interval over
 images. Nothing is trained or predicted. A seed that a run does not have is left out.
 
   python -m workflow_scripts.compare_runs results/voc2012 --seeds 0 1 2 --output table.csv \\
@@ -18,9 +18,15 @@ from wsss.compute.progress import progress
 from wsss.errors import InputError, listed
 from wsss.method.comparison import compare, count
 from wsss.method.evaluation import write_table
+from wsss.method.label_maps import merged_label_map
 from wsss.storage.artifacts import ArtifactReader
 
-ARTIFACTS = {"unrefined": "predictions", "refined": "predictions", "crf": "predictions_crf"}
+ARTIFACTS = {
+    "unrefined": "predictions",
+    "refined": "predictions",
+    "merged": "predictions",
+    "crf": "predictions_crf",
+}
 RUN = re.compile(rf"([\w-]+)/stage(\d+)/({'|'.join(ARTIFACTS)})")
 
 
@@ -87,12 +93,15 @@ def _parts(name):
 
 
 def _label_map(reader, name, kind, image_id):
-    array = reader.read(image_id).array
     if kind == "crf":
-        return array
-    if kind not in array:
+        return reader.read(image_id).array
+    if kind == "merged":
+        prediction = reader.read(image_id, ["probabilities"])
+        keys, size = (prediction.attributes[key] for key in ("keys", "size"))
+        return merged_label_map(prediction.array["probabilities"], keys, size)
+    if kind not in reader.names(image_id):
         raise InputError(f"--runs: {name}: a network without affinity; name its unrefined maps")
-    return array[kind]
+    return reader.read(image_id, [kind]).array[kind]
 
 
 if __name__ == "__main__":

@@ -2,9 +2,12 @@
 
 import argparse
 
+import pandas as pd
+
 from workflow_scripts.jobs.command import run
 from wsss.errors import InputError
-from wsss.reports.curves import draw_curves, read_log, save_figure
+from wsss.reports.curves import draw_curves, read_log
+from wsss.reports.figure_files import save_figure
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -27,7 +30,8 @@ def main(argv: list[str] | None = None) -> None:
         if name in logs:
             raise InputError(f"--logs {name}: this name stands twice; give each run its own")
         logs[name] = read_log(path)
-    save_figure(args.output, draw_curves(logs))
+    data = pd.concat({name: pd.DataFrame(log) for name, log in logs.items()}, names=["run"])
+    save_figure(args.output, draw_curves(logs), data.reset_index(level=0))
 
 
 if __name__ == "__main__":

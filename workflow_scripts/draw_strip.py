@@ -14,14 +14,15 @@ import numpy as np
 from workflow_scripts.jobs import arguments
 from workflow_scripts.jobs.command import run
 from wsss.datasets.index import DatasetIndex, ImageRecord
-from wsss.errors import InputError, listed
+from wsss.errors import InputError
 from wsss.reports import drawing
+from wsss.reports.chosen_images import check_ids, choose, listing
 from wsss.reports.drawing import Tile
+from wsss.reports.figure_files import save_page
 from wsss.storage.artifacts import ArtifactReader
 from wsss.storage.pixels import resize_image, resize_labels, resize_maps
 
 WIDTH = 1600
-MAX_BYTES = 1_400_000
 TRUTH = "ground truth"
 HIGHEST_TILE = 1.0  # height of a tile over its width, at most
 
@@ -84,25 +85,6 @@ def _truth(index):
     return lambda record: index.read_mask(record) if record.mask else None
 
 
-def choose(
-    records: Records, readers: Collection[ArtifactReader], count: int, ids: Collection[str]
-) -> list[ImageRecord]:
-    """Records to show, among those that every reader has.
-
-    Those of `ids`; without ids, the first with a mask and several classes, taking what shows a new
-    class before what does not.
-    """
-    shown = [r for r in records if all(r.image_id in reader for reader in readers)]
-    if ids:
-        return [record for record in shown if record.image_id in ids]
-    shown.sort(key=lambda record: (record.mask is None, len(record.labels) < 2))
-    seen, fresh, rest = set(), [], []
-    for record in shown:
-        (fresh if set(record.labels) - seen else rest).append(record)
-        seen.update(record.labels)
-    return (fresh + rest)[:count]
-
-
 def worth_showing(columns: list[Column], records: Records) -> list[Column]:
     """The columns without the ground truth, where none of the records has any."""
     if any(record.mask for record in records):
@@ -153,17 +135,17 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", required=True)
     args = parser.parse_args(argv)
     index = arguments.dataset_index(args)
-    unknown = [i for i in args.ids if i not in {record.image_id for record in index.records}]
-    if unknown:
-        raise InputError(f"--ids: not in the index of {args.data}: {listed(unknown)}")
-    pictures, seen = draw_blocks(args, index)
+    check_ids(index, args.ids)
+    pictures, seen, shown = draw_blocks(args, index)
     entries = drawing.legend_entries(seen, index.classes)
     picture = drawing.stack([*pictures, drawing.legend(entries, WIDTH)])
-    drawing.save_picture(args.output, picture, MAX_BYTES)
+    save_page(args.output, picture, listing(shown))
 
 
-def draw_blocks(args: Namespace, index: DatasetIndex) -> tuple[list[np.ndarray], set[int]]:
-    """The blocks for which there are files and images, and the class ids in them."""
+def draw_blocks(
+    args: Namespace, index: DatasetIndex
+) -> tuple[list[np.ndarray], set[int], list[ImageRecord]]:
+    """The blocks for which there are files and images, the class ids in them, and the images."""
     identity = arguments.identity(args, index)
     cams = by_stage(args.cams, "--cams", "cams", identity)
     labels = by_stage(args.pseudo_labels, "--pseudo-labels", "pseudo_labels", identity)
@@ -190,7 +172,8 @@ def draw_blocks(args: Namespace, index: DatasetIndex) -> tuple[list[np.ndarray],
         raise InputError("nothing to draw: no image is in all of the files given")
     tile_width = drawing.panel_tile_width(max(len(b[2]) for b in blocks) + 1, WIDTH)
     drawn = [block(index, *parts, tile_width) for parts in blocks]
-    return [picture for picture, _ in drawn], set().union(*(ids for _, ids in drawn))
+    seen = set().union(*(ids for _, ids in drawn))
+    return [picture for picture, _ in drawn], seen, [record for b in blocks for record in b[1]]
 
 
 if __name__ == "__main__":

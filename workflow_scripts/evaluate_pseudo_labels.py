@@ -1,31 +1,47 @@
-"""Scores of a stage's segmentation pseudo labels against the masks of the scored images."""
+"""Scores of a stage's segmentation pseudo labels against the masks of the scored images.
+
+By class, by image, and of objects by size.
+"""
+
+from functools import partial
+
+import numpy as np
 
 from workflow_scripts.jobs import arguments
 from workflow_scripts.jobs.command import run
-from wsss.compute.progress import progress
+from workflow_scripts.jobs.scoring import (
+    Scoring,
+    add_score_tables,
+    scores_by_kind,
+    write_score_tables,
+)
 from wsss.configuration.sections import Evaluation
-from wsss.method.evaluation import score_table, with_ground_truth, write_table
-from wsss.method.metrics import ConfusionMatrix
+from wsss.datasets.index import ImageRecord
+from wsss.method.evaluation import tables_of
 from wsss.storage.artifacts import ArtifactReader
+
+KIND = "segmentation"
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = arguments.command_parser(__doc__, Evaluation)
     arguments.add_run(parser, "variant", "seed", "stage")
     parser.add_argument("--pseudo-labels", nargs="+", required=True)
-    parser.add_argument("--output", required=True)
+    add_score_tables(parser)
     args = parser.parse_args(argv)
     index = arguments.dataset_index(args)
     identity = arguments.identity(args, index, "variant", "seed", "stage")
     labels = ArtifactReader(args.pseudo_labels, "pseudo_labels", **identity)
     train = index.split("train")
     scored = [record for record in train if record.scored and record.mask]
-    matrix = ConfusionMatrix(len(index.classes), args.settings.ignore_prediction)
-    for record in progress(scored, desc="scoring", unit="image"):
-        label = labels.read(record.image_id, ["segmentation"]).array["segmentation"]
-        matrix.update(label, index.read_mask(record))
-    table = score_table(matrix, index.classes)
-    write_table(args.output, with_ground_truth(table, scored, len(train)))
+    work = Scoring(index, partial(label_map, labels), args.settings.ignore_prediction)
+    scores = scores_by_kind(work, scored, [KIND], args.threads)[KIND]
+    write_score_tables(args, tables_of(scores, index.classes, scored, len(train)))
+
+
+def label_map(labels: ArtifactReader, record: ImageRecord) -> dict[str, np.ndarray]:
+    """The pseudo label of a record."""
+    return labels.read(record.image_id, [KIND]).array
 
 
 if __name__ == "__main__":

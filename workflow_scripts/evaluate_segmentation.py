@@ -1,16 +1,26 @@
-"""Scores of a stage's predictions on the val split: unrefined, refined, and after the CRF."""
+"""Scores of a stage's predictions on the val split: unrefined, refined, merged, after the CRF.
+
+By class, by image, and of objects by size. The merged ones are those of all views, before the CRF.
+"""
 
 from collections.abc import Sequence
+from functools import partial
 
+import numpy as np
 import pandas as pd
 
 from workflow_scripts.jobs import arguments
 from workflow_scripts.jobs.command import run
-from wsss.compute.progress import progress
+from workflow_scripts.jobs.scoring import (
+    Scoring,
+    add_score_tables,
+    scores_by_kind,
+    write_score_tables,
+)
 from wsss.configuration.sections import Evaluation
-from wsss.datasets.index import DatasetIndex, ImageRecord
-from wsss.method.evaluation import score_table, with_ground_truth, write_table
-from wsss.method.metrics import ConfusionMatrix
+from wsss.datasets.index import ImageRecord
+from wsss.method.evaluation import tables_of
+from wsss.method.label_maps import merged_label_map
 from wsss.storage.artifacts import ArtifactReader
 
 
@@ -19,7 +29,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments.add_run(parser, "variant", "seed", "stage")
     parser.add_argument("--predictions", nargs="+", required=True)
     parser.add_argument("--predictions-crf", nargs="+", required=True)
-    parser.add_argument("--output", required=True)
+    add_score_tables(parser)
     args = parser.parse_args(argv)
     index = arguments.dataset_index(args)
     identity = arguments.identity(args, index, "variant", "seed", "stage") | {"split": "val"}
@@ -27,38 +37,41 @@ def main(argv: list[str] | None = None) -> None:
     crf = ArtifactReader(args.predictions_crf, "predictions_crf", **identity)
     val = index.split("val")
     scored = [record for record in val if record.scored and record.mask]
-    matrices = score(index, scored, plain, crf, args.settings.ignore_prediction)
-    tables = []
-    for kind, matrix in matrices.items():
-        table = score_table(matrix, index.classes)
-        table.insert(0, "prediction", kind)
-        tables.append(with_ground_truth(table, scored, len(val)))
-    write_table(args.output, pd.concat(tables))
-
-
-def score(
-    index: DatasetIndex,
-    scored: Sequence[ImageRecord],
-    plain: ArtifactReader,
-    crf: ArtifactReader,
-    ignore_prediction: str,
-) -> dict[str, ConfusionMatrix]:
-    """A confusion matrix for each kind of prediction; masks and label maps are decoded once.
-
-    A network without affinity has no refined predictions.
-    """
-    first = plain.names(plain.ids[0]) if plain.ids else ()
-    kinds = [kind for kind in ("unrefined", "refined") if kind in first]
-    matrices = {
-        kind: ConfusionMatrix(len(index.classes), ignore_prediction) for kind in (*kinds, "crf")
+    single_scale = kinds_of(plain)
+    maps = partial(label_maps, plain, crf, single_scale)
+    work = Scoring(index, maps, args.settings.ignore_prediction)
+    totals = scores_by_kind(work, scored, [*single_scale, "merged", "crf"], args.threads)
+    tables = {
+        kind: tables_of(scores, index.classes, scored, len(val)) for kind, scores in totals.items()
     }
-    for record in progress(scored, desc="scoring", unit="image"):
-        truth = index.read_mask(record)
-        predictions = plain.read(record.image_id, kinds).array
-        predictions["crf"] = crf.read(record.image_id).array
-        for kind, matrix in matrices.items():
-            matrix.update(predictions[kind], truth)
-    return matrices
+    write_score_tables(args, stacked(tables))
+
+
+def kinds_of(plain: ArtifactReader) -> list[str]:
+    """The label maps of scale 1; a network without affinity has no refined ones."""
+    first = plain.names(plain.ids[0]) if plain.ids else ()
+    return [kind for kind in ("unrefined", "refined") if kind in first]
+
+
+def label_maps(
+    plain: ArtifactReader, crf: ArtifactReader, single_scale: Sequence[str], record: ImageRecord
+) -> dict[str, np.ndarray]:
+    """All label maps of a record by kind."""
+    prediction = plain.read(record.image_id, [*single_scale, "probabilities"])
+    probabilities = prediction.array.pop("probabilities")
+    keys, size = (prediction.attributes[name] for name in ("keys", "size"))
+    merged = merged_label_map(probabilities, keys, size)
+    return prediction.array | {"merged": merged, "crf": crf.read(record.image_id).array}
+
+
+def stacked(tables: dict[str, dict[str, pd.DataFrame]]) -> dict[str, pd.DataFrame]:
+    """Tables by kind and name as one a name; their first column, `prediction`, has the kind."""
+    return {
+        name: pd.concat(
+            {kind: of_kind[name] for kind, of_kind in tables.items()}, names=["prediction"]
+        ).reset_index(level=0)
+        for name in next(iter(tables.values()))
+    }
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """CAMs as the files that other tools read: `<image id>.npy`, at the size of the images.
 
-python -m workflow_scripts.export_cams results/demo/classifier/seed0/cams/*.h5 \\
+python -m workflow_scripts.export_cams results/demo/classifier/default/seed0/cams/*.h5 \\
     --format irn --out cams --data results/demo
 """
 

@@ -4,7 +4,7 @@ Without ID: what the file is, what it was made with and from, and what its array
 With ID: the arrays of that image; with --png, a picture of the image and its maps.
 With --ids: every image id, one a line.
 
-  python -m workflow_scripts.inspect_artifact results/demo/classifier/seed0/cams/shard0.h5
+  python -m workflow_scripts.inspect_artifact results/demo/classifier/default/seed0/cams/shard0.h5
   python -m workflow_scripts.inspect_artifact FILE train_0007 --png train_0007.png
 """
 

@@ -8,9 +8,9 @@ import numpy as np
 from workflow_scripts.jobs import arguments
 from workflow_scripts.jobs.command import run
 from wsss.compute.parallel import map_images
-from wsss.configuration.sections import Saliency
+from wsss.configuration.sections import Source
 from wsss.datasets.index import DatasetIndex, ImageRecord
-from wsss.method.saliency import ReadyMaps, U2Netp, create_source, source_files
+from wsss.method.saliency import CentrePrior, ReadyMaps, U2Net, create_source, source_files
 from wsss.storage.artifacts import ArtifactWriter
 from wsss.storage.files import sha256_of
 
@@ -20,28 +20,30 @@ class SaliencyMaps:
     """The saliency map of a record; picklable, each process loads the source for itself."""
 
     index: DatasetIndex
-    settings: Saliency
+    name: str
+    settings: Source
 
     def __call__(self, record: ImageRecord) -> np.ndarray:
         return self.source.predict(record, self.index.read_image(record))
 
     @cached_property
-    def source(self) -> U2Netp | ReadyMaps:
-        """The source that is chosen."""
-        return create_source(self.settings)
+    def source(self) -> U2Net | ReadyMaps | CentrePrior:
+        """The source of the maps."""
+        return create_source(self.name, self.settings)
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = arguments.command_parser(__doc__, Saliency)
+    parser = arguments.command_parser(__doc__, Source)
     arguments.add_run(parser, "shard", "shards")
+    parser.add_argument("--source", required=True, help="its name in the configuration")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", required=True)
     args = parser.parse_args(argv)
     index = arguments.dataset_index(args)
     records = index.shard("train", args.shard, args.shards)
-    create_source(args.settings).check(records)
-    work = SaliencyMaps(index, args.settings)
-    files = {file: sha256_of(file) for file in source_files(args.settings)}
+    work = SaliencyMaps(index, args.source, args.settings)
+    create_source(args.source, args.settings).check(records)
+    files = {file: sha256_of(file) for file in source_files(args.source, args.settings)}
     with ArtifactWriter(
         args.output,
         "saliency",

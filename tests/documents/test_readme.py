@@ -137,13 +137,14 @@ def test_the_graph_is_true(workspace, tmp_path):
     drawn = "".join(blocks("mermaid"))
     arrows = set(re.findall(r"(\w+) --(?: \"[^\"]*\" --)?> (\w+)", drawn))
     overlay = ROOT / "config/folder.yaml"
-    status, said = workspace.snakemake("--rulegraph", overlays=[overlay], PHOTOS=str(tmp_path))
+    words, targets = ["--rulegraph", "--"], ["all", "tables", "figures"]
+    status, said = workspace.snakemake(*words, *targets, overlays=[overlay], PHOTOS=str(tmp_path))
     assert status == 0, said
     names = dict(re.findall(r"(\d+)\[label = \"(\w+)\"", said))
     real = {(names[a], names[b]) for a, b in re.findall(r"(\d+) -> (\d+)", said)}
     assert arrows and arrows <= real
     rules = {name for arrow in arrows for name in arrow}
-    assert rules == set(names.values()) - {"all"}
+    assert rules == set(names.values()) - set(targets)
 
 
 @pytest.mark.parametrize("key", re.findall(r"^\| `([a-z_.]+)`", TEXT[ROOT / "docs/rerun.md"], re.M))

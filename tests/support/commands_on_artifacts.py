@@ -110,6 +110,7 @@ TRAINING = {
 }
 RUN = ("dataset", "index_digest", "classes", "variant", "seed", "stage")
 DATA = ("dataset", "index_digest", "classes")
+SCORE_TABLES = {"--images": "images.csv", "--sizes": "sizes.csv"}
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,11 @@ COMMANDS = {
         {"--shard": 0, "--shards": 1},
         FUSION,
     ),
+    "sweep_thresholds": Command(
+        {"--cams": "cams", "--saliency": "saliency", "--refined-saliency": "refined"},
+        {"cams": RUN, "saliency": DATA, "refined": RUN},
+        settings=FUSION,
+    ),
     "train_stage": Command(
         {"--pseudo-labels": "labels"},
         {"labels": RUN},
@@ -145,11 +151,15 @@ COMMANDS = {
         SALIENCY_CRF.model_dump(),
     ),
     "evaluate_pseudo_labels": Command(
-        {"--pseudo-labels": "labels"}, {"labels": RUN}, settings={"ignore_prediction": "miss"}
+        {"--pseudo-labels": "labels"},
+        {"labels": RUN},
+        SCORE_TABLES,
+        settings={"ignore_prediction": "miss"},
     ),
     "evaluate_segmentation": Command(
         {"--predictions": "val", "--predictions-crf": "val_crf"},
         {"val": (*RUN, "split"), "val_crf": (*RUN, "split")},
+        SCORE_TABLES,
         settings={"ignore_prediction": "miss"},
     ),
     "draw_strip": Command(

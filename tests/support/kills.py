@@ -26,7 +26,7 @@ from workspace import Workspace
 
 RUN = "results/demo/auxsegnet/seed0/stage0"
 TARGETS = {
-    "train_classifier": "results/demo/classifier/seed0/model.pt",
+    "train_classifier": "results/demo/classifier/default/seed0/model.pt",
     "train_stage": f"{RUN}/train/model.pt",
 }
 # Long enough for epochs between two accidents: ten of them, of four steps.

@@ -31,6 +31,9 @@ VARIABLES = (
     "COCO_ROOT",
     "COCO_SALIENCY",
     "PHOTOS",
+    "MASKS",
+    "THEIR_CAMS",
+    "THEIR_LABELS",
     "SNAKEMAKE_PROFILE",
 )
 

@@ -87,7 +87,7 @@ def test_a_damaged_photograph_in_training_is_one_line(workspace):
     content = bytearray(image.read_bytes())
     content[len(content) // 2 :] = b""
     image.write_bytes(content)
-    target = f"{DEMO}/classifier/seed0/model.pt"
+    target = f"{DEMO}/classifier/default/seed0/model.pt"
     status, said = workspace.snakemake("-f", "--", target, overlays=[{"compute": {"workers": 1}}])
     assert status != 0 and "Traceback" not in said
     (line,) = error_lines(said)

@@ -10,7 +10,7 @@ from workflow_scripts import (
 )
 from wsss.storage.artifacts import ArtifactReader
 
-CAMS = f"{DEMO}/classifier/seed0/cams"
+CAMS = f"{DEMO}/classifier/default/seed0/cams"
 LABELS = f"{RUN}/stage0/pseudo_labels"
 
 

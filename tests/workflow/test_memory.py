@@ -55,8 +55,8 @@ JOBS = COMMANDS | {
     "predict_saliency": Command(
         {},
         {},
-        SHARD,
-        {"source": "maps", "maps": {"folder": f"{FOLDER}/own/saliency"}},
+        {**SHARD, "--source": "maps"},
+        {"maps": {"folder": f"{FOLDER}/own/saliency"}},
         run=False,
     ),
     "train_classifier": Command(

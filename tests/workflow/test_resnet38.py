@@ -174,7 +174,7 @@ def checkpoints(workspace):
     """The classifier's, then those of the stages."""
     results = workspace.folder / "results/eight"
     stages = [results / f"auxsegnet/seed0/stage{s}/train/model.pt" for s in range(STAGES)]
-    return [results / "classifier/seed0/model.pt", *stages]
+    return [results / "classifier/default/seed0/model.pt", *stages]
 
 
 def test_all_stages_end_and_nothing_is_left_to_do(run):

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import time
+from collections import Counter
 from contextlib import suppress
 
 import numpy as np
@@ -73,11 +74,58 @@ def test_a_stage_beyond_the_last(fresh):
     assert "stage4" in fresh.counts("--", "stage4", overlays=[{"stages": 5}])
 
 
+# Of one variant with several stages, beside the trainings and their scores.
+OF_TABLES = {"make_table": 3, "measure_footprint": 1, "tables": 1}
+OF_FIGURES = {
+    **{f"draw_{name}": 1 for name in ("curves", "strip", "results", "cams", "affinity")},
+    **{"draw_stages": 1, "draw_scores": 1, "summarise": 1, "figures": 1},
+}
+
+
+def test_tables_and_figures(fresh):
+    """What cannot be made is left out, and a line says why."""
+    trained = {**CLASSIFIER, **stage_jobs(3, scored=3)}
+    sweeps = {"sweep_thresholds": 3, "draw_sweep": 3}
+    jobs = fresh.counts("--", "tables", "figures")
+    assert jobs == {**trained, **OF_TABLES, **OF_FIGURES, **sweeps}
+    status, said = fresh.snakemake("-n", "--", "tables", "figures", overlays=[{"keep": "final"}])
+    assert status == 0 and "sweep" not in "".join(re.findall(r"rule (\w+):", said))
+    lines = re.findall(r"^(tables|figures): (.*)", said, re.M)
+    assert [target for target, _ in lines] == ["tables"] * 4 + ["figures"]
+    assert lines[0][1].startswith("table3_tasks: not made without the variants baseline, ")
+    assert "keep: final" in lines[-1][1]
+
+
+def test_tables_of_the_overlays(fresh):
+    """Seven tables, of which Table 6 has a row for each source."""
+    names = ("ablations", "saliency-sources")
+    overlays = [*(ROOT / f"config/{name}.yaml" for name in names), SMALL]
+    plan = fresh.plan("--", "tables", overlays=overlays)
+    made = {file for job in plan if job.rule == "make_table" for file in job.outputs}
+    tables = [*TABLES[:-1], "table3_tasks", "table4_affinity", "table6_saliency"]
+    tables.append("supplement_table3_classes")
+    assert made == set(files(f"{DEMO}/tables/{{name}}.{{kind}}", name=tables, kind=["csv", "md"]))
+    (classes,) = (job for job in plan if "supplement_table3_classes.csv" in " ".join(job.outputs))
+    overlaps = {
+        f"{DEMO}/{run}/evaluation/overlaps.csv"
+        for run in (
+            "baseline/seed0/stage0",
+            "multi_task/seed0/stage0",
+            "auxsegnet/seed0/stage0",
+            "auxsegnet/seed0/stage2",
+        )
+    }
+    assert {file for file in classes.inputs if file.endswith("overlaps.csv")} == overlaps
+
+
 def test_two_seeds(fresh):
     jobs = fresh.counts(overlays=[{"seeds": [0, 7]}])
     doubled = {"train_classifier": 2, "extract_cams": 2}
     stages = {rule: 2 * count for rule, count in stage_jobs(3, scored=3).items()}
     assert jobs == {**DATA, **doubled, **stages, **END}
+    summary = f"{DEMO}/auxsegnet/summary.csv"
+    _, said = fresh.snakemake("-n", "-p", "--", summary, overlays=[{"seeds": [0, 7]}])
+    assert "--stages 0 0 1 1 2 2 --pseudo-labels" in said  # a stage a table
 
 
 def test_variants_share_saliency_classifier_and_cams(fresh):
@@ -89,7 +137,7 @@ def test_variants_share_saliency_classifier_and_cams(fresh):
     starts = [
         job.inputs for job in plan if job.rule == "train_stage" and "stage0" in job.outputs[0]
     ]
-    assert all(f"{DEMO}/classifier/seed0/model.pt" in inputs for inputs in starts)
+    assert all(f"{DEMO}/classifier/default/seed0/model.pt" in inputs for inputs in starts)
 
 
 def test_voc(fresh, tmp_path):
@@ -118,6 +166,86 @@ def test_ablations_are_seven_networks_after_stage_0(fresh):
     assert fresh.counts("--", "stage0", overlays=[overlay]) == {**CLASSIFIER, **seven, "stage0": 1}
     plan = fresh.plan("--", "all", overlays=[overlay])
     assert [job.rule for job in plan].count("train_stage") == 6 + 3  # auxsegnet has all stages
+
+
+# Weights that are large, under the name of small ones: a plan needs no more of them.
+SMALL = {"saliency": {"u2net": {"weights": "weights/u2netp.onnx"}}}
+
+
+def per_variant(*stages):
+    """Jobs per rule of variants with so many stages each."""
+    jobs = Counter()
+    for number in stages:
+        jobs += Counter(stage_jobs(number, scored=number))
+    return {**jobs, **{rule: len(stages) for rule in END}, "all": 1}
+
+
+def test_saliency_sources_are_a_baseline_and_the_method_for_each_of_three(fresh):
+    overlays = [ROOT / "config/saliency-sources.yaml", SMALL]
+    jobs = fresh.counts(overlays=overlays)
+    assert jobs == {**CLASSIFIER, **per_variant(1, 3, 1, 3, 1, 3), "predict_saliency": 3}
+    missing, said = fresh.snakemake("-n", overlays=overlays[:1])
+    assert missing and "error: saliency.u2net.weights: " in said
+    assert "make setup WEIGHTS=u2net.onnx" in said
+
+
+def test_overlays_of_experiments_share_what_is_equal(fresh):
+    """Seven networks of the ablations, two of them those of the data set's own source."""
+    names = ("ablations", "saliency-sources")
+    jobs = fresh.counts(overlays=[*(ROOT / f"config/{name}.yaml" for name in names), SMALL])
+    stages = [1] * 6 + [3] + [1, 3] * 2
+    assert jobs == {**CLASSIFIER, **per_variant(*stages), "predict_saliency": 3}
+
+
+def test_labels_of_others_are_trained_and_scored_as_ones_own(fresh, tmp_path):
+    """Their CAMs come without a training of a classifier of their own."""
+    overlays = [ROOT / "config/compare-labels.yaml"]
+    folders = {"THEIR_CAMS": str(tmp_path), "THEIR_LABELS": str(tmp_path)}
+    shared = {**CLASSIFIER, "import_cams": 1}
+    three = {rule: 3 * count for rule, count in stage_jobs(1).items()}
+    jobs = fresh.counts("--", "stage0", overlays=overlays, **folders)
+    assert jobs == {**shared, **three, "stage0": 1}
+    assert fresh.counts(overlays=overlays, **folders) == {**shared, **per_variant(3, 3, 3)}
+
+
+NAMED = {
+    "saliency": {"sources": {"wide_prior": {"centre_prior": {"spread": 0.3}}}},
+    "classifiers": {
+        "views": {"cam": {"scales": [1.0, 2.0]}},
+        "long": {"classifier": {"epochs": 5}},
+        "nobodys": {"classifier": {"epochs": 7}},
+    },
+    "variants": {
+        "auxsegnet": {},
+        "weak": {"saliency": "wide_prior", "stages": 1},
+        "weak_too": {"saliency": "wide_prior", "classifier": "long", "stages": 1},
+        "views": {"classifier": "views", "stages": 1},
+    },
+}
+
+
+def test_what_variants_pick_is_made_once_and_nothing_else(fresh):
+    plan = fresh.plan(overlays=[NAMED])
+    made = {rule: {o for j in plan if j.rule == rule for o in j.outputs} for rule in CLASSIFIER}
+    assert made["predict_saliency"] == set(
+        files(f"{DEMO}/saliency/{{name}}/shard0.h5", name=["u2netp", "wide_prior"])
+    )
+    assert made["train_classifier"] == set(
+        files(
+            f"{DEMO}/classifier/{{c}}/seed0/{{f}}", c=["default", "long"], f=["model.pt", "log.csv"]
+        )
+    )
+    assert made["extract_cams"] == set(
+        files(f"{DEMO}/classifier/{{c}}/seed0/cams/shard0.h5", c=["default", "views", "long"])
+    )
+    rules = Counter(job.rule for job in plan)
+    assert [rules[rule] for rule in CLASSIFIER] == [1, 2, 2, 3]
+    inputs = {job.outputs[0]: set(job.inputs) for job in plan if job.outputs}
+    labels = inputs[f"{DEMO}/weak_too/seed0/stage0/pseudo_labels/shard0.h5"]
+    assert f"{DEMO}/saliency/wide_prior/shard0.h5" in labels
+    assert f"{DEMO}/classifier/long/seed0/cams/shard0.h5" in labels
+    start = inputs[f"{DEMO}/views/seed0/stage0/train/model.pt"]
+    assert f"{DEMO}/classifier/default/seed0/model.pt" in start
 
 
 def test_full_supervision_needs_no_cams(fresh, tmp_path):
@@ -169,7 +297,7 @@ def test_keep_final_removes_maps_only(fresh):
     _, said = fresh.snakemake("-n", overlays=[{"keep": "final"}])
     removed = set(re.findall(r"Would remove temporary output (\S+)", said))
     assert removed == {
-        f"{DEMO}/classifier/seed0/cams/shard0.h5",
+        f"{DEMO}/classifier/default/seed0/cams/shard0.h5",
         *files(f"{RUN}/stage{{s}}/{{kind}}/shard0.h5", s=[1, 2], kind=["cams", "saliency"]),
         *files(f"{RUN}/stage{{s}}/predictions/val/shard0.h5", s=[0, 1, 2]),
     }
@@ -212,20 +340,36 @@ def finished(finished_workspace):
     return finished_workspace
 
 
+SCORE_TABLES = [
+    "pseudo_labels",
+    "segmentation",
+    *files(
+        "{of}{kind}", of=["pseudo_label_", ""], kind=["images", "sizes", "overlaps", "confusion"]
+    ),
+    "threshold_sweep",
+]
+FIGURES = [
+    *files(
+        "auxsegnet_seed0_{name}",
+        name=["curves", "strip", "results", "cams", "affinity", "sweep_stage0", "sweep_stage1"],
+    ),
+    *files("auxsegnet_{name}", name=["stages", "classes", "confusion", "sizes"]),
+]
+TABLES = ["final", "final_classes", "table5_stages", "footprint"]
 EXPECTED_FILES = [
     *files(f"{DEMO}/{{name}}", name=["index.csv", "classes.csv", "ground_truth.json", "root.txt"]),
     *files(f"{DEMO}/saliency/u2netp/shard{{k}}.h5", k=[0, 1]),
-    *files(f"{DEMO}/classifier/seed0/{{name}}", name=["model.pt", "log.csv"]),
-    *files(f"{DEMO}/classifier/seed0/cams/shard{{k}}.h5", k=[0, 1]),
+    *files(f"{DEMO}/classifier/default/seed0/{{name}}", name=["model.pt", "log.csv"]),
+    *files(f"{DEMO}/classifier/default/seed0/cams/shard{{k}}.h5", k=[0, 1]),
     *files(f"{RUN}/stage1/{{kind}}/shard{{k}}.h5", kind=["cams", "saliency"], k=[0, 1]),
     *files(f"{RUN}/stage{{s}}/pseudo_labels/shard{{k}}.h5", s=[0, 1], k=[0, 1]),
     *files(f"{RUN}/stage{{s}}/train/{{name}}", s=[0, 1], name=["model.pt", "log.csv"]),
     *files(f"{RUN}/stage{{s}}/predictions/val/shard{{k}}.h5", s=[0, 1], k=[0, 1]),
     *files(f"{RUN}/stage{{s}}/predictions_crf/val/shard{{k}}.h5", s=[0, 1], k=[0, 1]),
-    *files(f"{RUN}/stage{{s}}/evaluation/pseudo_labels.csv", s=[0, 1]),
-    *files(f"{RUN}/stage{{s}}/evaluation/segmentation.csv", s=[0, 1]),
+    *files(f"{RUN}/stage{{s}}/evaluation/{{name}}.csv", s=[0, 1], name=SCORE_TABLES),
     f"{DEMO}/auxsegnet/summary.csv",
-    *files(f"{DEMO}/figures/auxsegnet_seed0_{{name}}.png", name=["curves", "strip"]),
+    *files(f"{DEMO}/figures/{{name}}.{{kind}}", name=FIGURES, kind=["png", "pdf", "csv"]),
+    *files(f"{DEMO}/tables/{{name}}.{{kind}}", name=TABLES, kind=["csv", "md"]),
 ]
 
 
@@ -241,7 +385,7 @@ def test_everything_lies_where_it_should_and_nothing_else(finished):
     ("pattern", "kind", "images", "arrays"),
     [
         ("demo/saliency/u2netp/*.h5", "saliency", 8, "uint8"),
-        ("demo/classifier/seed0/cams/*.h5", "cams", 8, "float16"),
+        ("demo/classifier/default/seed0/cams/*.h5", "cams", 8, "float16"),
         ("demo/auxsegnet/seed0/stage1/cams/*.h5", "cams", 8, "float16"),
         ("demo/auxsegnet/seed0/stage1/saliency/*.h5", "refined_saliency", 8, "float16"),
         ("demo/auxsegnet/seed0/stage1/pseudo_labels/*.h5", "pseudo_labels", 8, "uint8"),
@@ -283,11 +427,71 @@ def test_runs_compare_as_they_were_scored(finished, tmp_path, monkeypatch):
         with open(f"{RUN}/stage{stage}/evaluation/segmentation.csv", newline="") as file:
             means = (row for row in csv.DictReader(file) if row["class_id"] == "")
             expected |= {f"auxsegnet/stage{stage}/{m['prediction']}": m["iou"] for m in means}
-    assert len(expected) == 6
+    assert len(expected) == 8
     words = [DEMO, "--runs", *expected, "--seeds", "0", "--output", str(tmp_path / "table.csv")]
     compare_runs.main(words)
     with open(tmp_path / "table.csv", newline="") as file:
         assert {row["run"]: row["miou"] for row in csv.DictReader(file)} == expected
+
+
+def test_tables_say_what_the_evaluation_says(finished):
+    """Stages of Table 5, and classes of the final result, from the tables of scores."""
+
+    def rows(path):
+        with open(finished.folder / DEMO / path, newline="") as file:
+            return list(csv.DictReader(file))
+
+    scores = [rows(f"auxsegnet/seed0/stage{s}/evaluation/segmentation.csv") for s in (0, 1)]
+    means = [
+        {row["prediction"]: row["iou"] for row in of_stage if row["class_id"] == ""}
+        for of_stage in scores
+    ]
+    stages, steps = rows("tables/table5_stages.csv")
+    assert [stages["Stage0"], stages["Stage1"]] == [mean["refined"] for mean in means]
+    assert stages["Stage1_runs"] == "1" and stages["Stage1_std"] == ""
+    step = float(means[1]["refined"]) - float(means[0]["refined"])
+    assert float(steps["Stage1"]) == pytest.approx(step, abs=0.011)
+    expected = [row["iou"] for row in scores[1] if row["prediction"] == "crf"]
+    assert [row["auxsegnet"] for row in rows("tables/final_classes.csv")] == expected
+    (final,) = rows("tables/final.csv")
+    assert (final["Final*"], final["Final"]) == (means[1]["refined"], means[1]["crf"])
+
+
+def test_the_footprint_has_every_step_of_every_stage(finished):
+    with open(finished.folder / DEMO / "tables/footprint.csv", newline="") as file:
+        rows = {(row["part"], row["stage"], row["step"]): row for row in csv.DictReader(file)}
+    steps = ["pseudo_labels", "train", "predictions", "predictions_crf"]
+    steps += ["evaluate_pseudo_labels", "evaluate_segmentation"]
+    shared = {("", "", "index_dataset"), ("saliency/u2netp", "", "saliency"), ("all", "", "")}
+    shared |= {("classifier/default", "", step) for step in ("train", "cams")}
+    of_stages = {("auxsegnet", str(stage), step) for stage in (0, 1) for step in steps}
+    assert rows.keys() == shared | of_stages | {("auxsegnet", "1", "refine_cams")}
+    seconds = {key: float(row["seconds"]) for key, row in rows.items()}
+    total = seconds.pop(("all", "", ""))
+    assert total == pytest.approx(sum(seconds.values()), abs=0.1)
+    assert rows["auxsegnet", "0", "predictions"]["jobs"] == "2"
+    assert rows["all", "", ""]["gpu_hours"] == "0.00"
+
+
+def test_figures_can_be_looked_at(finished):
+    for name in FIGURES:
+        with Image.open(finished.folder / f"{DEMO}/figures/{name}.png") as image:
+            colours = len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0))
+            assert image.width > 400 and image.height > 100 and colours > 20, name
+
+
+def test_the_sweep_has_the_scores_of_the_run_among_its_own(finished):
+    with open(finished.folder / RUN / "stage1/evaluation/threshold_sweep.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["tuned_on"] for row in rows} == {"ground truth"}
+    (own,) = (
+        row for row in rows if (row["cam_threshold"], row["saliency_threshold"]) == ("0.2", "0.06")
+    )
+    with open(finished.folder / RUN / "stage1/evaluation/pseudo_labels.csv", newline="") as file:
+        mean = next(row for row in csv.DictReader(file) if row["class_id"] == "")
+    assert [own[s] for s in ("iou", "precision", "recall")] == [
+        mean[s] for s in ("iou", "precision", "recall")
+    ]
 
 
 def test_the_learning_rate_is_reset_at_each_stage(finished):
@@ -312,7 +516,7 @@ def test_up_to_date_says_so(finished):
         {"device": "auto", "resources": {"train": {"gpu": 2}}},
         {"resources": {"train": {"threads": 7, "gpu": 0, "mem_mb": 123, "runtime": 9}}},
         {"dataset": {"folder": {"images": "elsewhere"}, "voc": {"val_list": "other.txt"}}},
-        {"saliency": {"maps": {"folder": "/elsewhere"}}},
+        {"saliency": {"maps": {"folder": "/elsewhere"}, "centre_prior": {"spread": 0.3}}},
     ],
     ids=str,
 )
@@ -345,6 +549,20 @@ def test_what_changes_no_result_reruns_nothing(finished, change):
             {**ALL_LABELS, "train_classifier": 1, "extract_cams": 2},
         ),
         ({"cam": {"flip": True}}, {**ALL_LABELS, "extract_cams": 2}),
+        ({"variants": {"auxsegnet": {"classifier": "default", "saliency": "u2netp"}}}, {}),
+        ({"classifiers": {"other": {"classifier": {"epochs": 3}}}}, {}),
+        (
+            {"variants": {"auxsegnet": {"saliency": "centre_prior"}}},
+            {**ALL_LABELS, "predict_saliency": 2},
+        ),
+        ({"saliency": {"source": "centre_prior"}}, {**ALL_LABELS, "predict_saliency": 2}),
+        (
+            {
+                "classifiers": {"views": {"cam": {"flip": True}}},
+                "variants": {"auxsegnet": {"classifier": "views"}},
+            },
+            {**ALL_LABELS, "extract_cams": 2},
+        ),
         (
             {"evaluation": {"ignore_prediction": "drop"}},
             {"evaluate_pseudo_labels": 2, "evaluate_segmentation": 2, "summarise": 1, "all": 1},
@@ -427,7 +645,7 @@ def test_made_again_the_same(workspace):
     """Saliency, CAMs and a trained network: remade from the same, equal to the bit."""
     artifacts = {
         "saliency": workspace.folder / DEMO / "saliency/u2netp/shard0.h5",
-        "cams": workspace.folder / DEMO / "classifier/seed0/cams/shard1.h5",
+        "cams": workspace.folder / DEMO / "classifier/default/seed0/cams/shard1.h5",
     }
     before = {kind: digest(path, kind) for kind, path in artifacts.items()}
     model = workspace.folder / RUN / "stage1/train/model.pt"

@@ -21,12 +21,24 @@ RULES = sorted(
     for rule in re.findall(r"^ *rule (\w+):", file.read_text(encoding="utf-8"), re.M)
 )
 # Some files, and all rules that an edit of them reruns.
+SCORING = {"evaluate_pseudo_labels", "evaluate_segmentation", "summarise", "sweep_thresholds"}
+OF_SCORES = {"make_table", "draw_results", "draw_scores", "draw_stages", "draw_sweep"}
+PICTURES = {"draw_affinity", "draw_cams", "draw_results", "draw_strip"}
 USERS = {
-    "wsss/method/crf.py": {"make_pseudo_labels", "segment_crf"},
+    "wsss/method/crf.py": {
+        "make_pseudo_labels",
+        "segment_crf",
+        "evaluate_segmentation",
+        "sweep_thresholds",
+    },
     "wsss/reports/curves.py": {"draw_curves"},
-    "wsss/reports/drawing.py": {"draw_strip", "export_masks"},
+    "wsss/reports/score_figures.py": {"draw_scores", "draw_stages", "draw_sweep"},
+    "wsss/reports/chosen_images.py": PICTURES,
+    "wsss/reports/affinity_maps.py": {"draw_affinity"},
+    "wsss/configuration/experiments.py": {"make_table", "measure_footprint"},
+    "wsss/reports/footprint.py": {"measure_footprint"},
     "wsss/reports/voc_submission.py": {"make_voc_submission"},
-    "wsss/method/metrics.py": {"evaluate_pseudo_labels", "evaluate_segmentation", "summarise"},
+    "wsss/method/metrics.py": {*SCORING, *OF_SCORES, "measure_footprint"},
     "wsss/training/loop.py": {"train_classifier", "train_stage"},
     "wsss/method/saliency.py": {"predict_saliency"},
 }

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from wsss.compute.gpus import claim_gpus
+from wsss.compute.gpus import GPUS_OF_JOB, claim_gpus
 from wsss.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -64,6 +64,8 @@ def prepare_device(name: str, gpus: int, seed: int, threads: int) -> torch.devic
     if name != "cpu":
         claim_gpus(gpus)  # before torch looks for them
     device = choose_device(name, gpus)
+    if device.type == "cuda":
+        log.info("%s%d (%s)", GPUS_OF_JOB, gpus, torch.cuda.get_device_name(device))
     make_repeatable(seed, device, threads)
     return device
 

@@ -15,6 +15,8 @@ from typing import IO
 
 log = logging.getLogger(__name__)
 
+GPUS_OF_JOB = "GPUs of this job: "  # what a log says, and is asked for
+
 _held = []  # open files: their locks last as long as this process, however it ends
 
 
@@ -79,3 +81,9 @@ def _lock(name: str) -> IO | None:
         file.close()
         return None
     return file
+
+
+def gpus_of_log(text: str) -> int:
+    """How many GPUs the last command had that wrote to this log; 0 if it ran on the CPU."""
+    found = re.findall(rf"^{GPUS_OF_JOB}(\d+) ", text, re.MULTILINE)
+    return int(found[-1]) if found else 0

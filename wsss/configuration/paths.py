@@ -7,6 +7,7 @@ from pathlib import Path
 from wsss.errors import InputError
 
 CODE = Path(__file__).resolve().parents[2]
+LARGE_WEIGHTS = ("u2net.onnx",)  # fetched by those who ask for them
 
 
 def expanded_path(text: str, key: str) -> Path:
@@ -30,3 +31,9 @@ def weights_path(text: str, key: str) -> Path:
     path = expanded_path(text, key)
     beside_code = CODE / path
     return beside_code if beside_code.exists() and not path.exists() else path
+
+
+def fetching(path: str | Path) -> str:
+    """What to do where a file of weights is missing: `make setup`, for large ones by their name."""
+    name = Path(path).name
+    return f"run `make setup{f' WEIGHTS={name}' if name in LARGE_WEIGHTS else ''}`"

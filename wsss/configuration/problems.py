@@ -3,12 +3,13 @@
 import difflib
 import math
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from types import UnionType
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from wsss.configuration.sections import Configuration, Section
+from wsss.configuration.sections import SOURCE_KINDS, Configuration, Saliency, Section
 from wsss.errors import InputError, listed, printable
 
 # Names beside which `results/` and `results/<dataset>/` keep their own folders and files.
@@ -98,20 +99,27 @@ def suggestion(path: Sequence[str | int]) -> str:
 
 
 def described(path: Sequence[str | int]) -> str:
-    """What a key is; for a name of a variant, what names are like."""
-    if path[0] == "variants":
+    """What a key is; for a name that the user gave, what names are like."""
+    if path[-1] == "[key]":
         return "a name of letters, digits, - and _, at most 64"
     return _section_of(path).model_fields[path[-1]].description
 
 
 def _section_of(path: Sequence[str | int]) -> type[Section]:
-    section: Any = Configuration
+    found: Any = Configuration
     for part in path[:-1]:
-        section = section.model_fields[part].annotation
-    return section
+        # What is no section holds some by name: dict[Name, Section].
+        found = found.model_fields[part].annotation if _is_section(found) else get_args(found)[1]
+        if isinstance(found, UnionType):  # Section | None
+            found = get_args(found)[0]
+    return found
 
 
-def did_you_mean(name: str, known: Sequence[str]) -> str:
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Section)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """` (did you mean x?)`, or the known names where none is close."""
     close = difflib.get_close_matches(name, list(known), 1)
     return f" (did you mean {close[0]}?)" if close else f" (known here: {', '.join(known)})"
@@ -129,6 +137,7 @@ def shown(value: Any) -> str:
 def contradictions(config: Configuration) -> list[str]:
     """Lines on values that are right by themselves."""
     return [
+        *_unknown_source(config.saliency),
         *_missing_folders(config),
         *_names_in_use(config),
         *_impossible_networks(config),
@@ -137,12 +146,16 @@ def contradictions(config: Configuration) -> list[str]:
     ]
 
 
+def _unknown_source(saliency: Saliency) -> Iterator[str]:
+    known, name = (*SOURCE_KINDS, *saliency.sources), saliency.source
+    if name not in known:
+        yield f"saliency.source: no source {name!r}{did_you_mean(name, known)}"
+
+
 def _missing_folders(config: Configuration) -> Iterator[str]:
     dataset, labels = config.dataset, config.pseudo_labels
     if dataset.format != "demo" and dataset.root is None:
         yield f"dataset.root: the format {dataset.format} needs the folder of the data set"
-    if config.saliency.source == "maps" and config.saliency.maps.folder is None:
-        yield "saliency.maps.folder: the source maps needs the folder of the saliency maps"
     if config.cam.source == "files" and config.cam.files.folder is None:
         yield "cam.files.folder: the source files needs the folder of the CAM files"
     if labels.initial == "files" and labels.files.folder is None:
@@ -157,6 +170,9 @@ def _names_in_use(config: Configuration) -> Iterator[str]:
     for name in config.variants:
         if name in RESERVED_VARIANTS:
             yield f"variants.{name}: the results folder {name} has another use; rename it"
+    for name in config.saliency.sources:
+        if name in SOURCE_KINDS:
+            yield f"saliency.sources.{name}: the settings of {name} are saliency.{name}; rename it"
     for key, values in {
         "seeds": config.seeds,
         "dataset.classes": config.dataset.classes or (),

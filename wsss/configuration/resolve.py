@@ -8,8 +8,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from wsss.configuration.paths import expanded_path
-from wsss.configuration.problems import contradictions, did_you_mean, problems_of, refuse
-from wsss.configuration.sections import Configuration, Section
+from wsss.configuration.problems import contradictions, did_you_mean, problems_of, refuse, shown
+from wsss.configuration.sections import (
+    SOURCE_KINDS,
+    Configuration,
+    Section,
+    Source,
+    source_key,
+)
 from wsss.configuration.yaml_files import read_yaml
 from wsss.errors import InputError, listed
 
@@ -24,6 +30,9 @@ VARIANT_SECTIONS = (
     "evaluation",
     "stages",
 )
+# What a classifier may have of its own; of the network its design.
+CLASSIFIER_SECTIONS = ("backbone", "classifier", "cam", "network")
+DEFAULT_CLASSIFIER = "default"  # the sections as they are
 VOC_FILES = ("train_list", "val_list", "test_list", "scored_list", "labels")
 
 
@@ -52,13 +61,20 @@ def resolve(user: dict) -> Configuration:
     if "variants" in user:  # a list of variants replaces the default one
         del base["variants"]
     config = _checked(merge(base, user))
+    for name in config.classifiers:
+        classifier_config(config, name)
     for name in config.variants:
         variant_config(config, name)
+    for name, source in picked_sources(config).items():
+        _check_source(source, source_key(name, source.kind))
     return config
 
 
 def variant_config(config: Configuration, variant: str) -> Configuration:
-    """The configuration of one variant: its overrides merged into a resolved one.
+    """The configuration of one variant: a resolved one with what it picks, and its overrides.
+
+    `saliency.source` is the source that it picks; backbone, classifier and cam are those of the
+    classifier that it picks.
 
     Raises:
         InputError: no such variant, an override of what variants share, or a value that is wrong;
@@ -66,14 +82,91 @@ def variant_config(config: Configuration, variant: str) -> Configuration:
     """
     if variant not in config.variants:
         raise InputError(f"variants: no variant {variant!r} (known: {listed(config.variants)})")
-    overrides = config.variants[variant]
-    for key in overrides:
-        if key in Configuration.model_fields and key not in VARIANT_SECTIONS:
+    where, overrides = f"variants.{variant}.", dict(config.variants[variant])
+    source = overrides.pop("saliency", config.saliency.source)
+    _require_name(source, (*SOURCE_KINDS, *config.saliency.sources), f"{where}saliency", "source")
+    classifier = overrides.pop("classifier", DEFAULT_CLASSIFIER)
+    _require_name(classifier, config.classifiers, f"{where}classifier", "classifier")
+    may = f"{', '.join(VARIANT_SECTIONS)}; saliency and classifier pick others by name"
+    _refuse_others(overrides, VARIANT_SECTIONS, where, f"variants share it; one may set {may}")
+    base = merge(plain(classifier_config(config, classifier)), {"saliency": {"source": source}})
+    return _checked(merge(base, overrides), where)
+
+
+def classifier_config(config: Configuration, classifier: str) -> Configuration:
+    """The configuration with one of its classifiers: backbone, training, CAMs, design.
+
+    Raises:
+        InputError: an override of something else, or a value that is wrong; keys are named as
+            `classifiers.<classifier>.<key>`.
+    """
+    where, overrides = f"classifiers.{classifier}.", config.classifiers[classifier]
+    may = "backbone, classifier, cam and network.design"
+    _refuse_others(overrides, CLASSIFIER_SECTIONS, where, f"a classifier may set {may}")
+    network = overrides.get("network")
+    for key in network if isinstance(network, dict) else ():
+        if key != "design":
             raise InputError(
-                f"variants.{variant}.{key}: a variant cannot change this, since variants share one "
-                f"data set, saliency, classifier and CAMs; it may set {', '.join(VARIANT_SECTIONS)}"
+                f"{where}network.{key}: cannot be changed here: a classifier may set {may}"
             )
-    return _checked(merge(plain(config), overrides), prefix=f"variants.{variant}.")
+    return _checked(merge(plain(config), overrides), where)
+
+
+def picked_sources(config: Configuration) -> dict[str, Source]:
+    """The sources of saliency that variants pick, each once, by name."""
+    picked = (
+        overrides.get("saliency", config.saliency.source) for overrides in config.variants.values()
+    )
+    return {name: config.saliency.named(name) for name in picked}
+
+
+def classifier_of(config: Configuration, variant: str) -> str:
+    """The name of the classifier that a variant picks."""
+    return config.variants[variant].get("classifier", DEFAULT_CLASSIFIER)
+
+
+def picked_classifiers(config: Configuration) -> dict[str, Configuration]:
+    """The classifiers that variants pick, each once: name -> `classifier_config`."""
+    return {
+        name: classifier_config(config, name)
+        for name in (classifier_of(config, variant) for variant in config.variants)
+    }
+
+
+def trained_as(config: Configuration, classifier: str) -> str:
+    """The classifier whose model this one has: the first that is trained in the same way.
+
+    So those that differ in their CAMs alone, such as CAMs of several tools, are trained once.
+    """
+
+    def training(name):
+        own = classifier_config(config, name)
+        return own.backbone, own.classifier, own.network.design
+
+    return next(name for name in config.classifiers if training(name) == training(classifier))
+
+
+def _check_source(source: Source, key: str) -> None:
+    if source.kind == "maps" and source.maps.folder is None:
+        raise InputError(f"{key}.folder: the source maps needs the folder of the saliency maps")
+    for name, value in source.settings:
+        if name in ("folder", "weights"):
+            expanded_path(value, f"{key}.{name}")
+
+
+def _require_name(value: Any, known: Iterable[str], key: str, what: str) -> None:
+    if not isinstance(value, str):
+        raise InputError(
+            f"{key}: must be the name of a {what} (known: {listed(known)}), not {shown(value)}"
+        )
+    if value not in known:
+        raise InputError(f"{key}: no {what} {value!r}{did_you_mean(value, known)}")
+
+
+def _refuse_others(overrides: dict, allowed: Iterable[str], where: str, reason: str) -> None:
+    for key in overrides:
+        if key in Configuration.model_fields and key not in allowed:
+            raise InputError(f"{where}{key}: cannot be changed here: {reason}")
 
 
 def merge(base: dict, overlay: dict) -> dict:
@@ -136,14 +229,10 @@ def _checked(values: dict, prefix: str = "") -> Configuration:
 
 def paths_in_use(config: Configuration) -> dict[str, str]:
     """Dotted key -> path of what may hold `$NAME` and is read by the jobs of a run."""
-    voc, source = config.dataset.voc, config.saliency.source
+    voc = config.dataset.voc
     paths = {"dataset.root": config.dataset.root, "backbone.weights": config.backbone.weights}
     if config.dataset.format == "voc":
         paths |= {f"dataset.voc.{key}": getattr(voc, key) for key in VOC_FILES}
-    if source == "maps":
-        paths["saliency.maps.folder"] = config.saliency.maps.folder
-    else:
-        paths["saliency.u2netp.weights"] = config.saliency.u2netp.weights
     if config.cam.source == "files":
         paths["cam.files.folder"] = config.cam.files.folder
     if config.pseudo_labels.initial == "files":

@@ -7,7 +7,7 @@ JSON schema for editors) is made from here. A field without a default is set by 
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 
 class Section(BaseModel):
@@ -35,6 +35,7 @@ NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Scale = Annotated[float, Field(ge=0.1, le=4)]
 Scales = Annotated[tuple[Scale, ...], Field(min_length=1)]
+Point = tuple[Fraction, Fraction]
 # With a reach of 1.0e-6 pydensecrf writes to memory that is not its own.
 Reach = Annotated[float, Field(ge=0.01)]
 Crop = Annotated[int, Field(ge=32)]
@@ -185,6 +186,15 @@ class U2netp(Section):
     weights: InputFile = Field("weights/u2netp.onnx", description="the ONNX file of U^2-Netp")
 
 
+class U2net(Section):
+    """settings of the source u2net"""
+
+    weights: InputFile = Field(
+        "weights/u2net.onnx",
+        description="the ONNX file of U^2-Net; make setup WEIGHTS=u2net.onnx fetches it",
+    )
+
+
 class Maps(Section):
     """settings of the source maps"""
 
@@ -194,14 +204,67 @@ class Maps(Section):
     )
 
 
+class CentrePrior(Section):
+    """settings of the source centre_prior, a deliberately weak one"""
+
+    # With 0.17, half of the image is above the threshold of saliency, 0.06.
+    spread: Rate = Field(
+        0.17, description="standard deviation of the Gaussian, in widths and heights of the image"
+    )
+
+
+class Source(Section):
+    """A source of saliency: the settings of the one kind that it is of."""
+
+    u2netp: U2netp | None = None
+    u2net: U2net | None = None
+    maps: Maps | None = None
+    centre_prior: CentrePrior | None = None
+
+    @model_validator(mode="after")
+    def _of_one_kind(self):
+        if sum(settings is not None for _, settings in self) != 1:
+            raise ValueError(f"must have one of {', '.join(SOURCE_KINDS)}")
+        return self
+
+    @property
+    def kind(self) -> str:
+        """The one kind that has settings."""
+        return next(kind for kind, settings in self if settings is not None)
+
+    @property
+    def settings(self) -> U2netp | U2net | Maps | CentrePrior:
+        """The settings of that kind."""
+        return getattr(self, self.kind)
+
+
+SOURCE_KINDS = tuple(Source.model_fields)
+
+
+def source_key(name: str, kind: str) -> str:
+    """Dotted key of the settings of a source; the four that are always there are no `sources`."""
+    return f"saliency.{kind}" if name == kind else f"saliency.sources.{name}.{kind}"
+
+
 class Saliency(Section):
     """off-the-shelf saliency of the training images"""
 
-    source: Literal["u2netp", "maps"] = Field(
-        "u2netp", description="u2netp (computed) or maps (ready 8-bit PNGs)"
+    source: Name = Field(
+        "u2netp",
+        description="u2netp, u2net (computed), maps (ready 8-bit PNGs), centre_prior, or the name"
+        " of one of sources",
     )
     u2netp: U2netp = U2netp()
+    u2net: U2net = U2net()
     maps: Maps = Maps()
+    centre_prior: CentrePrior = CentrePrior()
+    sources: dict[Name, Source] = Field(
+        {}, description="more sources by name, such as {poolnet: {maps: {folder: $POOLNET}}}"
+    )
+
+    def named(self, name: str) -> Source:
+        """A source by its name: that of a kind, or one of `sources`."""
+        return self.sources.get(name) or Source(**{name: getattr(self, name)})
 
 
 # --- the network, and how it is trained ----------------------------------------------------------
@@ -414,6 +477,19 @@ class Masks(Section):
     alpha: Fraction = Field(0.5, description="opacity of the colours in the overlay")
 
 
+class Figures(Section):
+    """pictures of chosen images, in results/<name>/figures"""
+
+    images: tuple[Text, ...] = Field(
+        (), description="ids of the images to show; none = those that show most classes"
+    )
+    points: dict[Text, Annotated[tuple[Point, ...], Field(min_length=1, max_length=4)]] = Field(
+        {},
+        description="points (x, y) by image id, in widths and heights, whose affinity is drawn,"
+        " such as {train_0000: [[0.5, 0.4], [0.1, 0.9]]}; none = chosen",
+    )
+
+
 class Compute(Section):
     """how training and prediction run"""
 
@@ -492,7 +568,11 @@ class Configuration(Section):
     )
     variants: Annotated[dict[Name, dict], Field(min_length=1)] = Field(
         {"auxsegnet": {}},
-        description="named overrides of network, stage, prediction and so on",
+        description="named overrides of network, stage, prediction and so on; saliency and"
+        " classifier are names",
+    )
+    classifiers: dict[Name, dict] = Field(
+        {"default": {}}, description="named overrides of backbone, classifier, cam, network.design"
     )
     device: Literal["auto", "cuda", "cpu"] = Field(
         "auto", description="auto (a GPU if there is one), cuda (else fail) or cpu"
@@ -513,5 +593,6 @@ class Configuration(Section):
     prediction: Prediction
     evaluation: Evaluation = Evaluation()
     masks: Masks = Masks()
+    figures: Figures = Figures()
     compute: Compute = Compute()
     resources: Resources = Resources()

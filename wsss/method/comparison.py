@@ -6,6 +6,7 @@ and any choice of images a weighted sum.
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -71,7 +72,7 @@ def compare(runs: dict[str, dict[int, np.ndarray]]) -> pd.DataFrame:
         for run, seeds in runs.items()
     }
     first = next(iter(scores.values()))
-    rows = [{"run": run} | _alone(own) | _against(own, first) for run, own in scores.items()]
+    rows = [{"run": run} | _row(own, first) for run, own in scores.items()]
     return pd.DataFrame(rows)
 
 
@@ -80,6 +81,8 @@ def image_weights(images: int) -> np.ndarray:
 
     Row 0 has each image once; the others are resamples with replacement, of as many images.
     """
+    if not images:
+        return np.ones((1 + RESAMPLES, 0))
     rng = np.random.default_rng(DRAWN_FROM)
     drawn = rng.multinomial(images, np.full(images, 1 / images), RESAMPLES)
     return np.vstack([np.ones(images), drawn])
@@ -95,27 +98,52 @@ def miou(overlaps: np.ndarray, weights: np.ndarray) -> np.ndarray:
     Returns:
         float64 (R,).
     """
+    return np.apply_along_axis(mean_defined, -1, class_ious(overlaps, weights))
+
+
+def class_ious(overlaps: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """IoU of each class in percent, float64 (R, C + 1); arguments as in `miou`."""
     # Exact in spite of floats, whose product is the fast one: no sum of pixels comes near 2^53.
-    summed = np.tensordot(weights, overlaps, axes=1)
-    return 100 * np.apply_along_axis(mean_defined, -1, iou_of(summed))
+    return 100 * iou_of(np.tensordot(weights, overlaps, axes=1))
 
 
-def _alone(scores):
-    """Columns on a run alone; `scores` has a column a seed and the rows of `image_weights`."""
-    values = scores.iloc[0]
-    return {"miou": values.mean(), "miou_std": values.std(ddof=1), "runs": len(values)}
+@dataclass(frozen=True)
+class Summary:
+    """A score, or a difference of two, over seeds; NaN where there are too few.
+
+    `std` has ddof 1. `low` and `high` are the 95 % interval over resampled images, of the mean.
+    """
+
+    mean: float
+    std: float
+    runs: int
+    low: float
+    high: float
 
 
-def _against(scores, first):
-    """Columns on a run against the first one; both as in `_alone`."""
-    shared = scores.columns.intersection(first.columns)
-    differences = scores[shared] - first[shared]
-    values, resampled = differences.iloc[0], differences.iloc[1:].mean(axis=1)
+def summary_of(scores: pd.DataFrame) -> Summary:
+    """What scores are over seeds; a column a seed, and the rows of `image_weights`."""
+    values, resampled = scores.iloc[0], scores.iloc[1:].mean(axis=1)
     low, high = resampled.quantile(INTERVAL)
+    return Summary(values.mean(), values.std(ddof=1), int(values.notna().sum()), low, high)
+
+
+def difference_of(scores: pd.DataFrame, first: pd.DataFrame) -> Summary:
+    """`summary_of` the differences of the seeds that both have."""
+    shared = scores.columns.intersection(first.columns)
+    return summary_of(scores[shared] - first[shared])
+
+
+def _row(scores, first):
+    """Columns of a run, alone and against the first one."""
+    own, difference = summary_of(scores), difference_of(scores, first)
     return {
-        "difference": values.mean(),
-        "difference_std": values.std(ddof=1),
-        "pairs": len(values),
-        "low": low,
-        "high": high,
+        "miou": own.mean,
+        "miou_std": own.std,
+        "runs": own.runs,
+        "difference": difference.mean,
+        "difference_std": difference.std,
+        "pairs": difference.runs,
+        "low": difference.low,
+        "high": difference.high,
     }

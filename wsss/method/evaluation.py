@@ -1,18 +1,25 @@
 """Tables of scores: per class and mean, and the summary over stages and seeds. In percent."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import pandas as pd
 
+from model.labels import IGNORE
 from wsss.datasets.index import ImageRecord
 from wsss.errors import InputError, reason_of
-from wsss.method.metrics import ConfusionMatrix
+from wsss.method.metrics import ConfusionMatrix, iou_of, mean_defined
+from wsss.method.object_sizes import SIZES
+from wsss.method.scores import Scores
 from wsss.storage.files import atomic_path
 
 MEAN = "mean"
 SCORES = ("iou", "precision", "recall")
+ALL_SIZES = "all"
+OVERLAP_COLUMNS = ("image_id", "class_id", "intersection", "union")
+OBJECTS = "connected components"  # and no instance masks: what the sizes are of
 
 
 def score_table(matrix: ConfusionMatrix, classes: Sequence[str]) -> pd.DataFrame:
@@ -55,6 +62,132 @@ def with_ground_truth(table: pd.DataFrame, scored: Sequence[ImageRecord], of: in
     return table
 
 
+def with_boundary_iou(table: pd.DataFrame, overlap: np.ndarray) -> pd.DataFrame:
+    """The table with a column `boundary_iou`, in percent, behind that of `recall`.
+
+    Args:
+        table: a `score_table`.
+        overlap: pixels (2, C + 1), the sum of `boundary_overlap` over the same images.
+    """
+    ious = iou_of(overlap)
+    table = table.copy()
+    table.insert(
+        table.columns.get_loc("recall") + 1, "boundary_iou", 100 * np.r_[ious, mean_defined(ious)]
+    )
+    return table
+
+
+def image_table(images: Mapping[str, float]) -> pd.DataFrame:
+    """IoU of each image, by which images can be sorted and runs compared.
+
+    Args:
+        images: as in `Scores`.
+
+    Returns:
+        DataFrame: image_id, iou (percent; NaN where nothing of the ground truth is known).
+    """
+    ious = [100 * iou for iou in images.values()]
+    return pd.DataFrame({"image_id": list(images), "iou": ious})
+
+
+def size_table(
+    objects: Mapping[tuple[int, str], Sequence[float]], classes: Sequence[str]
+) -> pd.DataFrame:
+    """IoU of objects by class and size, and the mean over classes: the IA-mIoU of `object_sizes`.
+
+    Args:
+        objects: as in `Scores`.
+        classes: names of the object classes, without background.
+
+    Returns:
+        DataFrame: class_id, class, size (small, medium, large, all), instances, iou (percent; NaN
+        without any), instances_are. A mean is over the classes that have objects of that size.
+    """
+    rows = [row for i, name in enumerate(classes, 1) for row in _sizes_of(objects, i, name)]
+    table = pd.DataFrame(rows, columns=["class_id", "class", "size", "instances", "iou"])
+    for size in (*SIZES, ALL_SIZES):
+        of_size = table[table["size"] == size]
+        mean = [None, MEAN, size, of_size["instances"].sum(), mean_defined(of_size["iou"])]
+        rows.append(dict(zip(table.columns, mean, strict=True)))
+    table = pd.DataFrame(rows).astype({"class_id": "Int64"})
+    return table.assign(instances_are=OBJECTS)
+
+
+def _sizes_of(objects, class_id, name):
+    """The rows of a class."""
+    by_size = {size: objects.get((class_id, size), ()) for size in SIZES}
+    by_size[ALL_SIZES] = [iou for ious in by_size.values() for iou in ious]
+    for size, ious in by_size.items():
+        # A sum that is exact does not depend on the order.
+        iou = 100 * math.fsum(ious) / len(ious) if ious else math.nan
+        head = {"class_id": class_id, "class": name, "size": size}
+        yield head | {"instances": len(ious), "iou": iou}
+
+
+def tables_of(
+    scores: Scores, classes: Sequence[str], scored: Sequence[ImageRecord], of: int
+) -> dict[str, pd.DataFrame]:
+    """All tables of some label maps: `classes`, `images`, `sizes`, `overlaps`, `confusion`.
+
+    Args:
+        scores: of all images that are scored.
+        classes: names of the object classes, without background.
+        scored, of: as in `with_ground_truth`.
+    """
+    table = with_boundary_iou(score_table(scores.matrix, classes), scores.boundary)
+    return {
+        "classes": with_ground_truth(table, scored, of),
+        "images": image_table(scores.images),
+        "sizes": size_table(scores.objects, classes),
+        "overlaps": overlap_table(scores.overlaps),
+        "confusion": confusion_table(scores.matrix, classes),
+    }
+
+
+def confusion_table(matrix: ConfusionMatrix, classes: Sequence[str]) -> pd.DataFrame:
+    """What is taken for what: a row for each pair of a true and a predicted class that occurs.
+
+    Args:
+        matrix: of all images that are scored.
+        classes: names of the object classes, without background.
+
+    Returns:
+        DataFrame: truth, predicted (names), truth_id, predicted_id, pixels. A prediction of 255
+        that only misses is `ignored` with the id 255.
+    """
+    counts = np.column_stack([matrix.matrix, matrix.missed])
+    truth, predicted = np.nonzero(counts)
+    names = np.array(["background", *classes, "ignored"])
+    ids = np.append(np.arange(matrix.labels), IGNORE)
+    return pd.DataFrame(
+        {
+            "truth": names[truth],
+            "predicted": names[predicted],
+            "truth_id": truth,
+            "predicted_id": ids[predicted],
+            "pixels": counts[truth, predicted],
+        }
+    )
+
+
+def overlap_table(overlaps: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """A row for each image and class that is in its ground truth or its prediction.
+
+    Args:
+        overlaps: int64 (2, C + 1) by image id.
+
+    Returns:
+        DataFrame: image_id, class_id, intersection, union (pixels).
+    """
+    if not overlaps:
+        return pd.DataFrame(columns=OVERLAP_COLUMNS)
+    stacked = np.stack([*overlaps.values()])
+    image, class_id = np.nonzero(stacked[:, 1])
+    pixels = stacked[image, :, class_id].T
+    values = (np.array([*overlaps], object)[image], class_id, *pixels)
+    return pd.DataFrame(dict(zip(OVERLAP_COLUMNS, values, strict=True)))
+
+
 def write_table(path: str | Path, table: pd.DataFrame) -> None:
     """CSV with two decimals; NaN is an empty cell."""
     with atomic_path(path) as temporary:
@@ -86,6 +219,38 @@ def read_table(path: str | Path, of: str = "pseudo labels") -> pd.DataFrame:
     if means.duplicated("prediction" if of == "segmentation" else "class_id").any():
         raise InputError(f"{path}: a table of scores with a mean twice; remake it")
     return table
+
+
+def read_columns(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
+    """A table of `write_table` that has these columns; more may stand beside them.
+
+    Raises:
+        InputError: it is missing, damaged, or another table.
+    """
+    try:
+        texts = {"image_id": str, "prediction": str}
+        table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({reason_of(error)}); remake it") from error
+    except ValueError as error:
+        raise InputError(f"{path}: no table of scores ({reason_of(error)}); remake it") from error
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise InputError(f"{path}: a table without the column {missing[0]}; remake it")
+    return table
+
+
+def read_rows(path: str | Path, kind: str, columns: Sequence[str]) -> pd.DataFrame:
+    """The rows of one kind of prediction in a table of `evaluate_segmentation`.
+
+    Raises:
+        InputError: as `read_columns`, or it has other kinds only.
+    """
+    table = read_columns(path, ["prediction", *columns])
+    rows = table[table["prediction"] == kind].drop(columns="prediction")
+    if rows.empty and not table.empty:
+        raise InputError(f"{path}: has no prediction {kind}; remake it")
+    return rows
 
 
 SUMMARY_COLUMNS = (

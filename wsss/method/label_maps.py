@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from wsss.configuration.sections import Crf
+from wsss.configuration.sections import SEGMENTATION_CRF, Crf
 from wsss.method.crf import refine_segmentation
 from wsss.storage.pixels import resize_maps
+
+NO_CRF = SEGMENTATION_CRF.model_copy(update={"iterations": 0})
 
 
 def label_map_of(
@@ -27,3 +29,13 @@ def label_map_of(
     if crf.iterations:
         probabilities = refine_segmentation(image, probabilities, crf)
     return np.asarray(labels, dtype=np.uint8)[probabilities.argmax(axis=0)]
+
+
+def merged_label_map(
+    probabilities: np.ndarray, labels: Sequence[int], size: Sequence[int]
+) -> np.ndarray:
+    """The label map of all views before the CRF; arguments as in `label_map_of`.
+
+    `size` is (height, width) of the photograph, of which nothing else counts here.
+    """
+    return label_map_of(np.empty((*size, 3), np.uint8), probabilities, labels, NO_CRF)

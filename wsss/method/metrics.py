@@ -33,6 +33,20 @@ class ConfusionMatrix:
         self.images = 0
         self._counts = np.zeros((self.labels, self.labels + 1), dtype=np.int64)
 
+    @classmethod
+    def of_counts(
+        cls, counts: np.ndarray, images: int, ignore_prediction: str
+    ) -> "ConfusionMatrix":
+        """What pixels of `images` images were counted elsewhere.
+
+        Args:
+            counts: int64 (C + 1, C + 2), ground truth by prediction; the last column is 255.
+        """
+        matrix = cls(len(counts) - 1, ignore_prediction)
+        matrix._counts += counts
+        matrix.images = images
+        return matrix
+
     def update(self, prediction: np.ndarray, target: np.ndarray) -> None:
         """Add an image: predicted and true class of each pixel.
 
@@ -128,6 +142,26 @@ class ConfusionMatrix:
     def means(self) -> dict[str, float]:
         """Mean of each score over the classes where it is defined (NaN where it never is)."""
         return {name: mean_defined(values) for name, values in self.scores().items()}
+
+
+def comparable(
+    prediction: np.ndarray, truth: np.ndarray, ignore_prediction: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Prediction and ground truth as masks of them are to be compared.
+
+    Args:
+        prediction, truth: uint8 (H, W), classes and 255, as in `ConfusionMatrix.update`.
+        ignore_prediction: as in `ConfusionMatrix`, whose IoU these masks have.
+
+    Returns:
+        uint8 (H, W) each, with 255 where a pixel belongs to no mask: in the ground truth where it
+        does not count, in the prediction there and where it only misses.
+    """
+    if ignore_prediction == "background":
+        prediction = np.where(prediction == IGNORE, 0, prediction)
+    if ignore_prediction == "drop":
+        truth = np.where(prediction == IGNORE, IGNORE, truth)
+    return np.where(truth == IGNORE, IGNORE, prediction), truth
 
 
 def iou_of(overlap: np.ndarray) -> np.ndarray:

@@ -1,12 +1,12 @@
 """Class-agnostic saliency from off-the-shelf sources, by name.
 
-A source is a class with `files(settings)`, which names the files that its maps depend on,
-`__init__(settings)`, `check(records)`, which refuses what cannot be had before anything is
-computed, and `predict(record, image)`. A further source is added in these places and no others:
+A kind of source is a class with `files(settings, key)`, which names the files that its maps depend
+on, `__init__(settings, key)`, where `key` is what the settings are called in the configuration,
+`check(records)`, which refuses what cannot be had before anything is computed, and
+`predict(record, image)`. A further kind is added in these places and no others:
 
-- here: the class, and its entry in `SOURCES`;
-- `wsss/configuration/sections.py`: its name among those of `saliency.source`, and a section
-  with its settings, which is what the class is given.
+- here: the class, and its entry in `KINDS`;
+- `wsss/configuration/sections.py`: a section with its settings, in `Source` and in `Saliency`.
 """
 
 import struct
@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from wsss.configuration import sections
-from wsss.configuration.paths import weights_path
+from wsss.configuration.paths import fetching, weights_path
 from wsss.datasets.files_per_image import FilesPerImage
 from wsss.datasets.index import ImageRecord
 from wsss.errors import InputError, listed
@@ -31,25 +31,25 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_COLOUR_TYPES = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGBA"}
 
 
-class U2Netp:
-    """U^2-Netp (Qin et al., Pattern Recognition 2020), run from its ONNX file by OpenCV."""
+class U2Net:
+    """U^2-Net or U^2-Netp (Qin et al., Pattern Recognition 2020), run from its ONNX file."""
 
     @staticmethod
-    def files(settings: sections.U2netp) -> list[str]:
+    def files(settings: sections.U2netp | sections.U2net, key: str) -> list[str]:
         """The ONNX file."""
-        return [str(_weights(settings))]
+        return [str(weights_path(settings.weights, f"{key}.weights"))]
 
-    def __init__(self, settings: sections.U2netp):
+    def __init__(self, settings: sections.U2netp | sections.U2net, key: str):
         """Raises InputError if the file is absent or is no network that OpenCV can read."""
-        path = _weights(settings)
+        key = f"{key}.weights"
+        path = weights_path(settings.weights, key)
         if not path.is_file():
-            raise InputError(f"saliency.u2netp.weights: {path} does not exist: run `make setup`")
+            raise InputError(f"{key}: {path} does not exist: {fetching(path)}")
         try:
             self.network = cv2.dnn.readNetFromONNX(str(path))
         except cv2.error as error:
             raise InputError(
-                f"saliency.u2netp.weights: {path} is not a readable ONNX network: delete it and"
-                " run `make setup`"
+                f"{key}: {path} is not a readable ONNX network: delete it and {fetching(path)}"
             ) from error
         # Seven outputs, the fused map first, then the side outputs.
         self.output = self.network.getUnconnectedOutLayersNames()[0]
@@ -77,13 +77,13 @@ class ReadyMaps:
     """Maps that some other tool made: a folder of 8-bit grey PNGs, named by a pattern."""
 
     @staticmethod
-    def files(settings: sections.Maps) -> list[str]:
+    def files(settings: sections.Maps, key: str) -> list[str]:
         """None: there may be thousands, and the artifact made of them holds their very values."""
         return []
 
-    def __init__(self, settings: sections.Maps):
+    def __init__(self, settings: sections.Maps, key: str):
         """Raises InputError if there is no such folder."""
-        self.maps = FilesPerImage.of_settings(settings, "saliency maps", "saliency.maps")
+        self.maps = FilesPerImage.of_settings(settings, "saliency maps", key)
 
     def check(self, records: Sequence[ImageRecord]) -> None:
         """Look at all files' headers; InputError lists the first few that cannot be used."""
@@ -115,24 +115,43 @@ class ReadyMaps:
         return None
 
 
-def _weights(settings):
-    return weights_path(settings.weights, "saliency.u2netp.weights")
+class CentrePrior:
+    """A Gaussian at the centre of every image, whatever it shows: the end of the range."""
+
+    @staticmethod
+    def files(settings: sections.CentrePrior, key: str) -> list[str]:
+        """None."""
+        return []
+
+    def __init__(self, settings: sections.CentrePrior, key: str):
+        self.spread = settings.spread
+
+    def check(self, records: Sequence[ImageRecord]) -> None:
+        """Nothing to look for: the maps are computed."""
+
+    def predict(self, record: ImageRecord, image: np.ndarray) -> np.ndarray:
+        """The prior for an image (H, W, 3) as uint8 (H, W), 255 at its centre."""
+        rows, columns = (
+            np.exp(-(((np.arange(side) + 0.5) / side - 0.5) ** 2) / (2 * self.spread**2))
+            for side in image.shape[:2]
+        )
+        return np.rint(255 * np.outer(rows, columns)).astype(np.uint8)
 
 
-SOURCES = {"u2netp": U2Netp, "maps": ReadyMaps}
+KINDS = {"u2netp": U2Net, "u2net": U2Net, "maps": ReadyMaps, "centre_prior": CentrePrior}
 
 
-def create_source(settings: sections.Saliency) -> U2Netp | ReadyMaps:
-    """The source that is chosen. Raises InputError for what it refuses."""
-    return SOURCES[settings.source](getattr(settings, settings.source))
+def create_source(name: str, source: sections.Source) -> U2Net | ReadyMaps | CentrePrior:
+    """A source by its name and settings. Raises InputError for what it refuses."""
+    return KINDS[source.kind](source.settings, sections.source_key(name, source.kind))
 
 
-def source_files(settings: sections.Saliency) -> list[str]:
-    """Files that the chosen source's maps depend on, as its settings name them.
+def source_files(name: str, source: sections.Source) -> list[str]:
+    """Files that a source's maps depend on, as its settings name them.
 
     Nothing is opened: the workflow asks before there is a job.
     """
-    return SOURCES[settings.source].files(getattr(settings, settings.source))
+    return KINDS[source.kind].files(source.settings, sections.source_key(name, source.kind))
 
 
 def _stretched(response):

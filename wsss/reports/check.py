@@ -12,13 +12,13 @@ import numpy as np
 
 from wsss.compute.progress import progress
 from wsss.configuration.paths import weights_path
-from wsss.configuration.resolve import variant_config
+from wsss.configuration.resolve import picked_classifiers, picked_sources, variant_config
 from wsss.configuration.sections import (
     Backbone,
     Cam,
     Configuration,
     LabelFiles,
-    Saliency,
+    Source,
 )
 from wsss.datasets.cam_files import ImportedCams
 from wsss.datasets.coco.masks import SECONDS_PER_MASK, unwritable
@@ -64,10 +64,10 @@ def check_besides_images(
 ) -> list[Finding]:
     """What `check_run` checks without the photographs: maps, weights, device and disk."""
     return [
-        *check_saliency(config.saliency, index.split("train")),
-        *check_cam_files(config.cam, index),
+        *check_sources(config, index.split("train")),
+        *check_imported_cams(config, index),
         *check_label_files(config, index),
-        check_weights(config.backbone),
+        *check_all_weights(config),
         check_device(config.device),
         check_disk(disk_needed(config, index), results),
     ]
@@ -76,8 +76,8 @@ def check_besides_images(
 def check_without_index(config: Configuration) -> list[Finding]:
     """What can be said although the data set cannot: saliency's source, weights and device."""
     return [
-        *check_saliency(config.saliency, None),
-        check_weights(config.backbone),
+        *check_sources(config, None),
+        *check_all_weights(config),
         check_device(config.device),
         Finding("note", "disk", "not estimated without the data set"),
     ]
@@ -108,25 +108,38 @@ def _to_be_painted(root, records):
     return Finding("note", "masks", message)
 
 
-def check_saliency(saliency: Saliency, train: Sequence[ImageRecord] | None) -> list[Finding]:
-    """Ask the configured source of saliency for its files; relative paths start here.
+def check_sources(config: Configuration, train: Sequence[ImageRecord] | None) -> Iterator[Finding]:
+    """`check_saliency` of the sources that variants pick."""
+    for name, source in picked_sources(config).items():
+        yield from check_saliency(name, source, train)
+
+
+def check_saliency(
+    name: str, settings: Source, train: Sequence[ImageRecord] | None
+) -> list[Finding]:
+    """Ask a source of saliency for its files; relative paths start here.
 
     `train` are the records of the training images; None where nobody knows them.
     """
     from wsss.method.saliency import create_source  # it brings OpenCV's networks along
 
-    name = saliency.source
     try:
-        source = create_source(saliency)
+        source = create_source(name, settings)
         source.check(train or ())
     except InputError as error:
         return [Finding("problem", "saliency", str(error))]
     if train is None:
         return [Finding("note", "saliency", f"{name}, looked at without the training images")]
-    if name != "maps":
+    if settings.kind != "maps":
         return [Finding("ok", "saliency", f"{name}, computed for {len(train)} training images")]
     # A ready map is read without its image: what decodes here will decode in the job.
     return [_all_readable("saliency", train, lambda record: source.predict(record, None))]
+
+
+def check_imported_cams(config: Configuration, index: DatasetIndex) -> Iterator[Finding]:
+    """`check_cam_files` of the classifiers that variants pick."""
+    for own in picked_classifiers(config).values():
+        yield from check_cam_files(own.cam, index)
 
 
 def check_cam_files(cam: Cam, index: DatasetIndex) -> list[Finding]:
@@ -157,6 +170,12 @@ def _check_label_files(section: LabelFiles, index: DatasetIndex) -> Finding:
     except InputError as error:
         return Finding("problem", "pseudo labels", str(error))
     return _all_readable("pseudo labels", train, lambda r: index.read_label_map(r, files.path(r)))
+
+
+def check_all_weights(config: Configuration) -> list[Finding]:
+    """`check_weights` of each backbone of a classifier that variants pick."""
+    chosen = dict.fromkeys(own.backbone for own in picked_classifiers(config).values())
+    return [check_weights(backbone) for backbone in chosen]
 
 
 def check_weights(backbone: Backbone) -> Finding:

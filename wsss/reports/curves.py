@@ -7,7 +7,6 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from wsss.errors import InputError, reason_of
-from wsss.storage.files import atomic_path
 
 MOST_EPOCHS = 1_000_000
 # Okabe and Ito's colours, which stay apart for colour-blind readers.
@@ -111,9 +110,3 @@ def _finish_axes(figure, losses, rates, end):
     labels = [label for label, *_ in LOSS_STYLES.values() if label in drawn]
     handles = [drawn[label] for label in labels]
     figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=9)
-
-
-def save_figure(path: str | Path, figure: Figure) -> None:
-    """Write a matplotlib figure; the same figure gives the same file."""
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, metadata={"Software": None})

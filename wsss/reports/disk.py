@@ -1,8 +1,16 @@
 """How much disk a run needs, before it runs."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from math import ceil, prod
 
+from wsss.configuration.resolve import (
+    classifier_config,
+    picked_classifiers,
+    picked_sources,
+    trained_as,
+    variant_config,
+)
 from wsss.configuration.sections import Backbone, Configuration
 from wsss.datasets.cam_files import GRID_STRIDE, strided_size
 from wsss.datasets.formats import paints_masks
@@ -29,43 +37,45 @@ def disk_needed(config: Configuration, index: DatasetIndex) -> dict[str, int]:
     that the run paints is counted, though it lies below the root of the data set.
     """
     seeds = len(config.seeds)
-    runs = seeds * len(config.variants)
-    trainings = seeds * sum(
-        variant.get("stages", config.stages) for variant in config.variants.values()
-    )
-    kept = runs if config.keep == "final" else trainings
+    variants = [variant_config(config, name) for name in config.variants]
+    stages = [variant.stages for variant in variants]
+    kept = [1 if config.keep == "final" else number for number in stages]
     train, val = index.split("train"), index.split("val")
     # Every stage is scored on val; of other splits only the last stage is asked.
     others = [r for name in config.prediction.splits if name != "val" for r in index.split(name)]
-    pixels, cells = _pixels, _cell_counter(config)
-    cam_cells = _cam_cells(train, cells)
-    imported = config.cam.source == "files"
-    first_cells = _cam_cells(train, _imported_cells) if imported else cam_cells
-    features, labels = 2 * PACKED_FEATURES, PACKED_LABELS
     painted = [r for r in index.records if r.mask and paints_masks(config.dataset)]
+    features, labels, pixels = 2 * PACKED_FEATURES, PACKED_LABELS, _pixels
+
+    def over_variants(numbers, size):
+        return sum(n * size(variant) for n, variant in zip(numbers, variants, strict=True))
 
     def predictions(records):
-        return (
-            pixels(records) * 2 * labels + sum(map(cells, records)) * PREDICTED_CLASSES * features
-        )
+        grid = PREDICTED_CLASSES * features
+        return lambda own: pixels(records) * 2 * labels + _cells(own, records) * grid
 
-    checkpoint = checkpoint_bytes(config.backbone)
+    cams = sum(_first_cam_cells(own, train) for own in picked_classifiers(config).values())
+    cams += over_variants(kept, lambda own: _cam_cells(train, _cell_counter(own)))
+    checkpoints = over_variants(stages, lambda own: checkpoint_bytes(own.backbone))
     needed = {
         "ground truth": pixels(painted) * labels,
-        "saliency": pixels(train) * PACKED_SALIENCY,
-        "CAMs": (first_cells * seeds + cam_cells * kept) * features,
-        "refined saliency": sum(map(cells, train)) * features * kept,
-        "pseudo labels": pixels(train) * (PACKED_SALIENCY + labels) * trainings,
-        "predictions": predictions(val) * kept + predictions(others) * runs,
-        "label maps": (pixels(val) * trainings + pixels(others) * runs) * labels,
+        "saliency": pixels(train) * PACKED_SALIENCY * len(picked_sources(config)),
+        "CAMs": cams * features * seeds,
+        "refined saliency": over_variants(kept, lambda own: _cells(own, train)) * features * seeds,
+        "pseudo labels": pixels(train) * (PACKED_SALIENCY + labels) * sum(stages) * seeds,
+        "predictions": (
+            over_variants(kept, predictions(val)) + sum(map(predictions(others), variants))
+        )
+        * seeds,
+        "label maps": (pixels(val) * sum(stages) + pixels(others) * len(variants)) * labels * seeds,
         "masks": pixels(val + others) * (labels + OVERLAY_BYTES) * config.masks.export,
-        "checkpoints": checkpoint * (seeds + trainings),
+        "checkpoints": (checkpoints + _classifier_checkpoints(config)) * seeds,
         # Weights and momentum of a job that is under way: two states, and one that is written.
-        "resume states": checkpoint * 2 * 3,
+        "resume states": max(checkpoint_bytes(own.backbone) for own in variants) * 2 * 3,
     }
     return {kind: int(size * SPARE) for kind, size in needed.items()}
 
 
+@cache
 def checkpoint_bytes(backbone: Backbone) -> int:
     """Bytes of a checkpoint: float32 parameters and buffers of the backbone, and its heads."""
     import torch
@@ -77,12 +87,28 @@ def checkpoint_bytes(backbone: Backbone) -> int:
     return int(HEADS * 4 * sum(tensor.numel() for tensor in network.state_dict().values()))
 
 
+def _classifier_checkpoints(config: Configuration) -> int:
+    """Bytes of the classifiers' checkpoints, for one seed; some classifiers share theirs."""
+    trained = {trained_as(config, name) for name in picked_classifiers(config)}
+    return sum(checkpoint_bytes(classifier_config(config, name).backbone) for name in trained)
+
+
 def _pixels(records: Sequence[ImageRecord]) -> int:
     return sum(record.width * record.height for record in records)
 
 
 def _cam_cells(records, cells):
     return sum(cells(record) * max(1, len(record.labels)) for record in records)
+
+
+def _cells(config: Configuration, records: Sequence[ImageRecord]) -> int:
+    return sum(map(_cell_counter(config), records))
+
+
+def _first_cam_cells(classifier: Configuration, records: Sequence[ImageRecord]) -> int:
+    """Cells of the CAMs of stage 0; those of other tools have a grid of their own."""
+    imported = classifier.cam.source == "files"
+    return _cam_cells(records, _imported_cells if imported else _cell_counter(classifier))
 
 
 def _imported_cells(record):

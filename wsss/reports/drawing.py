@@ -33,6 +33,7 @@ GAP = 6
 MARGIN = 10
 SWATCH = 13
 HEAT_OPACITY = 0.55
+CROSS, CROSS_SIZE = (0, 200, 0), 17
 
 # --- maps in colour ------------------------------------------------------------------------------
 
@@ -98,6 +99,16 @@ def heat_overlay(image: np.ndarray, values: np.ndarray) -> np.ndarray:
     """A heat map (values 0..1, (H, W)) laid over a greyed photograph of the same size."""
     grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     return _blend(grey, heat(values), HEAT_OPACITY)
+
+
+def with_cross(picture: np.ndarray, point: tuple[float, float]) -> np.ndarray:
+    """A picture with a green cross, edged in white, at (x, y) in widths and heights of it."""
+    height, width = picture.shape[:2]
+    place = (int(point[0] * (width - 1)), int(point[1] * (height - 1)))
+    marked = picture.copy()
+    for colour, thickness in ((PAPER, 5), (CROSS, 2)):
+        cv2.drawMarker(marked, place, colour, cv2.MARKER_CROSS, CROSS_SIZE, thickness)
+    return marked
 
 
 def grey(values: np.ndarray) -> np.ndarray:

@@ -15,23 +15,31 @@ from repository import ROOT
 from wsss.configuration import reference
 from wsss.configuration.paths import expanded_path
 from wsss.configuration.resolve import (
-    VARIANT_SECTIONS,
+    classifier_of,
     load,
     merge,
+    picked_classifiers,
+    picked_sources,
     plain,
     read_recipe,
     recipe_names,
     resolve,
+    trained_as,
     variant_config,
 )
-from wsss.configuration.sections import Configuration
+from wsss.configuration.sections import SOURCE_KINDS, Configuration
 from wsss.configuration.yaml_files import read_yaml
 from wsss.errors import InputError
 
 CONFIG = ROOT / "config"
 CONFIG_YAML = ROOT / "config.yaml"
 OVERLAYS = sorted(CONFIG.glob("*.yaml"))
-EXPERIMENTS = ("ablations", "full-supervision")  # laid over the configuration of a data set
+EXPERIMENTS = (
+    "ablations",
+    "compare-labels",
+    "full-supervision",
+    "saliency-sources",
+)  # laid over the configuration of a data set
 BY_USER = {"dataset.name", "dataset.format", "recipe", "stages"}
 MINIMAL = {"dataset": {"name": "toy", "format": "demo"}, "recipe": "demo", "stages": 3}
 
@@ -44,14 +52,20 @@ def folders(monkeypatch):
     monkeypatch.setenv("COCO_SALIENCY", "/data/coco/saliency")
     monkeypatch.setenv("PHOTOS", "/data/photos")
     monkeypatch.setenv("MASKS", "/data/masks")
+    monkeypatch.setenv("THEIR_CAMS", "/data/cams")
+    monkeypatch.setenv("THEIR_LABELS", "/data/labels")
+
+
+# Each one value, whatever is in it.
+NAMED = ("variants", "classifiers", "saliency.sources", "figures.points")
 
 
 def leaves(values, prefix=""):
-    """Dotted key -> value of nested dicts; `variants` is one value, whatever is in it."""
+    """Dotted key -> value of nested dicts."""
     found = {}
     for key, value in values.items():
         dotted = f"{prefix}{key}"
-        if isinstance(value, dict) and dotted != "variants":
+        if isinstance(value, dict) and dotted not in NAMED:
             found |= leaves(value, f"{dotted}.")
         else:
             found[dotted] = value
@@ -133,14 +147,14 @@ def test_choices_are_what_the_code_offers():
     from model.auxsegnet import AFFINITIES, ATTENTION_STARTS, BRANCHES
     from model.backbones import BACKBONES
     from model.designs import DESIGNS
-    from wsss.method.saliency import SOURCES
+    from wsss.method.saliency import KINDS
 
     assert choices("network.branches") == set(BRANCHES) - {"cls"}
     assert choices("network.affinity") == set(AFFINITIES)
     assert choices("network.attention_start") == set(ATTENTION_STARTS)
     assert choices("network.design") == set(DESIGNS)
     assert choices("backbone.name") == set(BACKBONES)
-    assert choices("saliency.source") == set(SOURCES)
+    assert set(SOURCE_KINDS) == set(KINDS)
 
 
 # --- precedence --------------------------------------------------------------------------------
@@ -213,11 +227,73 @@ def test_unknown_variant_is_refused():
         variant_config(resolve(MINIMAL), "x")
 
 
-@pytest.mark.parametrize("section", ["classifier", "cam", "backbone", "saliency", "seeds"])
+@pytest.mark.parametrize("section", ["cam", "backbone", "seeds", "classifiers", "images"])
 def test_variant_cannot_change_what_variants_share(section):
     message = refusal({"variants": {"x": {section: {}}}})
     assert message.startswith(f"variants.x.{section}: ")
     assert "share" in message
+
+
+SHARED = {
+    "saliency": {"sources": {"dss": {"maps": {"folder": "/dss"}}}},
+    "classifiers": {
+        "seam": {"cam": {"source": "files", "files": {"folder": "/seam"}}},
+        "wide": {"backbone": {"output_stride": 8}, "classifier": {"epochs": 2}},
+        "wide_seam": {
+            "backbone": {"output_stride": 8},
+            "classifier": {"epochs": 2},
+            "cam": {"source": "files", "files": {"folder": "/seam"}},
+        },
+    },
+    "variants": {
+        "auxsegnet": {},
+        "dss": {"saliency": "dss", "classifier": "seam"},
+        "wide": {"classifier": "wide", "network": {"design": "official"}},
+        "weak": {"saliency": "centre_prior", "classifier": "default"},
+    },
+}
+
+
+def test_variants_pick_sources_and_classifiers_by_name():
+    config = resolve(merge(MINIMAL, SHARED))
+    own = {name: variant_config(config, name) for name in config.variants}
+    assert [c.saliency.source for c in own.values()] == ["u2netp", "dss", "u2netp", "centre_prior"]
+    assert list(picked_sources(config)) == ["u2netp", "dss", "centre_prior"]  # and not u2net
+    assert picked_sources(config)["dss"].settings.folder == "/dss"
+    assert [classifier_of(config, name) for name in own] == ["default", "seam", "wide", "default"]
+    assert list(picked_classifiers(config)) == ["default", "seam", "wide"]  # and not wide_seam
+    assert own["dss"].cam.source == "files" and own["auxsegnet"].cam.source == "classifier"
+    assert (own["wide"].backbone.output_stride, own["wide"].classifier.epochs) == (8, 2)
+    assert own["wide"].network.design == "official"
+    assert picked_classifiers(config)["wide"].network.design == "paper"
+
+
+def test_classifiers_that_differ_in_their_cams_are_trained_once():
+    config = resolve(merge(MINIMAL, SHARED))
+    trained = {name: trained_as(config, name) for name in config.classifiers}
+    assert trained == {
+        "default": "default",
+        "seam": "default",
+        "wide": "wide",
+        "wide_seam": "wide",
+    }
+
+
+def test_without_names_there_is_one_source_and_one_classifier():
+    for source in ({"source": "u2net"}, {"source": "maps", "maps": {"folder": "/maps"}}):
+        config = resolve(merge(MINIMAL, {"saliency": source, "classifier": {"epochs": 3}}))
+        assert list(picked_sources(config)) == [source["source"]]
+        (name, own), *others = picked_classifiers(config).items()
+        assert (name, own, others) == ("default", config, [])
+
+
+def test_a_classifier_brings_its_design_along():
+    change = {
+        "classifiers": {"released": {"network": {"design": "official"}}},
+        "variants": {"x": {"classifier": "released"}},
+    }
+    config = resolve(merge(MINIMAL, change))
+    assert variant_config(config, "x").network.design == "official"
 
 
 def test_mistakes_in_a_variant_are_named_with_it():
@@ -357,6 +433,42 @@ def test_ablations_of_the_paper_are_accepted(network, stages):
         ({"variants": {"x": None}}, "variants.x: has no value; write a section"),
         ({"variants": {"a/b": {}}}, "variants.a/b: 'a/b' does not fit: a name of letters"),
         ({"variants": {"classifier": {}}}, "variants.classifier: the results folder"),
+        *(
+            ({"variants": {"x": {key: value}}}, f"variants.x.{key}: {message}")
+            for key, value, message in (
+                ("saliency", "u2nett", "no source 'u2nett' (did you mean u2net?)"),
+                ("saliency", {"source": "u2net"}, "must be the name of a source (known: u2netp, "),
+                ("classifier", "seam", "no classifier 'seam' (known here: default)"),
+                ("classifier", {"epochs": 3}, "must be the name of a classifier (known: default)"),
+            )
+        ),
+        ({"saliency": {"source": "u2nett"}}, "saliency.source: no source 'u2nett' (did you mean"),
+        *(
+            ({"saliency": {"sources": sources}}, f"saliency.sources.{message}")
+            for sources, message in (
+                ({"dss": {}}, "dss: must have one of u2netp, u2net, maps, centre_prior"),
+                ({"dss": {"maps": {}, "u2net": {}}}, "dss: must have one of u2netp"),
+                ({"dss": {"mapz": {}}}, "dss.mapz: unknown key (did you mean maps?)"),
+                ({"dss": {"maps": {"foldr": "x"}}}, "dss.maps.foldr: unknown key (did you mean f"),
+                ({"dss": {"maps": {"pattern": "x"}}}, "dss.maps.pattern: 'x' does not fit: a pat"),
+                ({"d/s": {"maps": {}}}, "d/s: 'd/s' does not fit: a name of letters"),
+                ({"maps": {"maps": {}}}, "maps: the settings of maps are saliency.maps; rename"),
+            )
+        ),
+        (
+            {"saliency": {"source": "dss", "sources": {"dss": {"maps": {}}}}},
+            "saliency.sources.dss.maps.folder: the source maps needs the folder",
+        ),
+        *(
+            ({"classifiers": {"x": overrides}}, f"classifiers.x.{message}")
+            for overrides, message in (
+                ({"clasifier": {}}, "clasifier: unknown key (did you mean classifier?)"),
+                ({"stage": {}}, "stage: cannot be changed here: a classifier may set backbone"),
+                ({"network": {"branches": "seg"}}, "network.branches: cannot be changed here: a "),
+                ({"classifier": {"epochs": -1}}, "classifier.epochs: must be greater"),
+                ({"cam": {"source": "files"}}, "cam.files.folder: the source files needs"),
+            )
+        ),
     ],
 )
 def test_refused_in_one_line_that_names_the_key(change, message):
@@ -455,7 +567,18 @@ FILES = {"folder": "$NOT_SET"}
         ({"dataset": {"format": "folder", "root": "$NOT_SET"}}, "dataset.root"),
         ({"backbone": {"weights": "$NOT_SET/w.pth"}}, "backbone.weights"),
         ({"saliency": {"source": "maps", "maps": FILES}}, "saliency.maps.folder"),
+        (
+            {
+                "saliency": {"sources": {"dss": {"maps": FILES}}},
+                "variants": {"x": {"saliency": "dss"}},
+            },
+            "saliency.sources.dss.maps.folder",
+        ),
         ({"cam": {"source": "files", "files": FILES}}, "cam.files.folder"),
+        (
+            {"classifiers": {"x": {"cam": {"source": "files", "files": FILES}}}},
+            "classifiers.x.cam.files.folder",
+        ),
         (
             {"dataset": {"format": "voc", "root": "/d", "voc": {"train_list": "$NOT_SET/a"}}},
             "dataset.voc.train_list",
@@ -473,7 +596,8 @@ def test_unset_variable_is_named_where_it_is_used(change, key):
 
 
 def test_variables_of_what_is_not_used_need_not_be_set():
-    change = {"saliency": {"maps": FILES}, "cam": {"files": FILES}}
+    saliency = {"maps": FILES, "sources": {"dss": {"maps": FILES}}}
+    change = {"saliency": saliency, "cam": {"files": FILES}}
     assert resolve(merge(MINIMAL, change)).saliency.source == "u2netp"
 
 
@@ -515,13 +639,28 @@ def test_nothing_of_the_demo_leaks_into_an_overlay(overlay):
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_experiments_set_variants_only(name):
+def test_experiments_set_variants_and_what_they_pick_only(name):
     overlay = CONFIG / f"{name}.yaml"
-    assert read_yaml(overlay).keys() == {"variants"}
+    assert read_yaml(overlay).keys() <= {"variants", "classifiers"}
     config = load([CONFIG_YAML, CONFIG / "voc2012-animals.yaml", overlay])
-    for variant in config.variants:
-        assert read_yaml(overlay)["variants"][variant].keys() <= set(VARIANT_SECTIONS)
-        variant_config(config, variant)
+    assert read_yaml(overlay)["variants"] == config.variants
+    assert all(variant_config(config, variant) for variant in config.variants)
+
+
+def test_experiments_agree_on_the_networks_that_they_share():
+    """Laid over one another they train them once."""
+    names = ("ablations", "saliency-sources", "compare-labels")
+    first, *others = (read_yaml(CONFIG / f"{name}.yaml")["variants"] for name in names)
+    for other in others:
+        assert "auxsegnet" in other
+        assert {name: first[name] for name in first.keys() & other.keys()}.items() <= other.items()
+
+
+@pytest.mark.parametrize("network", [{"branches": "seg_sal"}, {"affinity": "none"}])
+def test_an_ablation_that_cannot_have_later_stages_is_refused_by_its_name(network):
+    overlay = read_yaml(CONFIG / "ablations.yaml")
+    overlay["variants"]["mine"] = {"network": network}
+    assert refusal(overlay).startswith("variants.mine.stages: 3 stages need")
 
 
 # Xu et al. 2021, section 4, and the released code where the paper is silent.
@@ -552,6 +691,8 @@ VOC2012 = {
     "saliency.source": "maps",
     "saliency.maps.folder": "$VOC_SALIENCY",
     "saliency.maps.pattern": "{image_id}.png",
+    "saliency.sources": {},
+    "classifiers": {"default": {}},
     "backbone.name": "resnet38",
     "backbone.output_stride": 8,
     "backbone.weights": "weights/ilsvrc-cls_rna-a1_cls1000_ep-0001.params",
@@ -630,9 +771,12 @@ UNUSED_BY_VOC2012 = (
     "dataset.folder.",
     "dataset.demo.",
     "saliency.u2netp.",
+    "saliency.u2net.",
+    "saliency.centre_prior.",
     "cam.files.",
     "pseudo_labels.files.",
     "resources.",
+    "figures.",
 )
 
 

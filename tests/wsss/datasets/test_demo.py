@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from repository import ROOT
 
-from wsss.configuration.sections import Dataset, Demo, Saliency
+from wsss.configuration.sections import Dataset, Demo, Source
 from wsss.datasets.demo.build import build
 from wsss.datasets.demo.drawing import _photograph, render
 from wsss.datasets.demo.material import CLASSES, GLYPHS, SOURCES
@@ -147,7 +147,7 @@ def test_saliency_is_as_good_as_on_photographs():
     weights = ROOT / "weights/u2netp.onnx"
     if not weights.is_file():
         pytest.skip("weights/u2netp.onnx is not there: run `make setup`")
-    source = create_source(Saliency(u2netp={"weights": str(weights)}))
+    source = create_source("u2netp", Source(u2netp={"weights": str(weights)}))
     overlaps = []
     for composition in plan(FULL)[:160:10]:
         image, mask = render(composition)

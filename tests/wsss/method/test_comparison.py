@@ -254,7 +254,7 @@ def test_one_seed_has_no_deviation(results):
 @pytest.mark.parametrize(
     ("run", "message"),
     [
-        ("full/stage0/best", r"full/stage0/best is not .* one of unrefined, refined, crf"),
+        ("full/stage0/best", r"full/stage0/best is not .* one of unrefined, refined, merged, crf"),
         ("full/seed0/stage0/crf", "is not VARIANT/stageN/KIND"),
         ("full/stage1/crf", r"full/stage1/crf: no .*stage1/predictions_crf/val/shard\*\.h5 of"),
         ("gone/stage0/refined", r"gone/stage0/refined: no .* of seed 0, 1, 2; make them"),

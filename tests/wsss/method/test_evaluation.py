@@ -106,7 +106,7 @@ def scored_run(tmp_path):
     index = DatasetIndex(tmp_path, ("cat",), (1,), tuple(records))
     write_dataset(index, tmp_path / "data")
 
-    def artifact(kind, split, array):
+    def artifact(kind, split, array, **attributes):
         ids = [record.image_id for record in index.split(split)]
         identity = WHO | {"dataset": "data", "index_digest": index.digest, "classes": ["cat"]}
         identity |= {"split": split}
@@ -115,11 +115,13 @@ def scored_run(tmp_path):
             path, kind, identity=identity, parameters={}, sources={}, expected=ids
         ) as writer:
             for image_id in ids:
-                writer.write(image_id, array)
+                writer.write(image_id, array, **attributes)
         return path
 
     artifact("pseudo_labels", "train", {"segmentation": label, "saliency": label})
-    artifact("predictions", "val", {"unrefined": label, "refined": label})
+    probabilities = np.array([[[0.1]], [[0.9]]], np.float16)
+    arrays = {"unrefined": label, "refined": label, "probabilities": probabilities}
+    artifact("predictions", "val", arrays, keys=[0, 1], size=[9, 9])
     artifact("predictions_crf", "val", label)
     return tmp_path
 
@@ -127,6 +129,7 @@ def scored_run(tmp_path):
 def scores_of(run, command, *files):
     options = {"--data": run / "data", "--settings": '{"ignore_prediction": "miss"}', **dict(files)}
     options |= {f"--{key}": value for key, value in WHO.items()} | {"--output": run / "table.csv"}
+    options |= {"--images": run / "images.csv", "--sizes": run / "sizes.csv"}
     command.main([str(word) for pair in options.items() for word in pair])
     return cells(run / "table.csv")
 
@@ -146,7 +149,7 @@ def test_tables_say_what_they_were_scored_against(scored_run):
         ("--predictions", scored_run / "predictions.h5"),
         ("--predictions-crf", scored_run / "predictions_crf.h5"),
     )
-    assert {row["prediction"] for row in segmentation} == {"unrefined", "refined", "crf"}
+    assert {row["prediction"] for row in segmentation} == {"unrefined", "refined", "merged", "crf"}
     assert {(row["images"], row["of"], row["ground_truth"]) for row in segmentation} == {
         ("1", "2", MASKS)
     }

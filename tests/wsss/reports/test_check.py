@@ -18,7 +18,7 @@ from model.backbones import create_backbone
 from workflow_scripts import check_run as command
 from workflow_scripts.jobs.command import run
 from wsss.configuration.resolve import merge, plain, resolve
-from wsss.configuration.sections import Dataset, Images, Saliency
+from wsss.configuration.sections import Dataset, Source
 from wsss.datasets.index import DatasetIndex, ImageRecord
 from wsss.errors import InputError
 from wsss.reports import check, disk
@@ -145,9 +145,22 @@ def test_many_offenders_become_one_line(config, index, tmp_path):
 
 
 def test_missing_weights_of_the_saliency_network(config, index, tmp_path):
-    saliency = {"source": "u2netp", "u2netp": {"weights": str(tmp_path / "none.onnx")}}
-    found = check.check_saliency(Saliency.model_validate(saliency), index.records)
+    source = Source(u2netp={"weights": str(tmp_path / "none.onnx")})
+    found = check.check_saliency("u2netp", source, index.records)
     assert "none.onnx" in problems(found)["saliency"]
+
+
+def test_what_variants_pick_is_looked_at_and_nothing_else(config, index, tmp_path):
+    """Here in vain: a second folder of maps, and a second file of weights."""
+    (tmp_path / "empty").mkdir()
+    sources = {"dss": {"maps": {"folder": str(tmp_path / "empty")}}, "large": {"u2net": {}}}
+    classifiers = {"wide": {"backbone": {"weights": str(tmp_path / "wide.pth")}}}
+    shared = {"saliency": {"sources": sources}, "classifiers": classifiers}
+    assert problems(check.check_run(changed(config, **shared), index, tmp_path)) == {}
+    picks = {"auxsegnet": {}, "other": {"saliency": "dss", "classifier": "wide"}}
+    found = problems(check.check_run(changed(config, **shared, variants=picks), index, tmp_path))
+    assert list(found) == ["saliency", "weights"]
+    assert "sources.dss.maps.folder" in found["saliency"] and "wide.pth" in found["weights"]
 
 
 def given_cams(folder):
@@ -250,8 +263,19 @@ def test_needed_disk_follows_the_run(config, index):
     more = total(**everywhere) - total()
     assert total(**everywhere, stages=1) - total(stages=1) == pytest.approx(more, abs=5)
     assert total(images={"long_side": 4000}) == total()
-    small = config.model_copy(update={"images": Images.model_construct(long_side=16)})
-    assert sum(disk.disk_needed(small, index).values()) < total()
+    large = replace(index, records=[replace(r, width=400, height=240) for r in index.records])
+    small = changed(config, images={"long_side": 64})
+    sizes = [sum(disk.disk_needed(one, large).values()) for one in (small, config)]
+    assert sizes[0] < sizes[1]
+    one, two = {"a": {"stages": 1}}, {"a": {"stages": 1}, "b": {"stages": 1}}
+    two_sources = one | {"b": {"stages": 1, "saliency": "centre_prior"}}
+    assert total(variants=two_sources) > total(variants=two)
+    cams = {"other": {"cam": {"scales": [1.0]}}}  # not trained again
+    alike = total(classifiers=cams, variants=two)
+    more = total(classifiers=cams, variants=one | {"b": {"stages": 1, "classifier": "other"}})
+    trained = {"other": {"classifier": {"epochs": 3}}}
+    most = total(classifiers=trained, variants=one | {"b": {"stages": 1, "classifier": "other"}})
+    assert most > 1.1 * more and more > alike == total(variants=two)
     # Imported CAMs have the grid of stride 8, whatever the network's.
     backbone = {"output_stride": 16}
     files = {"source": "files", "files": {"folder": "cams"}}
@@ -276,7 +300,8 @@ def test_needed_disk_counts_images_cells_and_trainings(config, index):
     assert coarse["refined saliency"] == pytest.approx(expected, abs=2)
     # Masks are painted for four images; one is segmented.
     assert one["ground truth"] == 0
-    coco = config.model_copy(update={"dataset": Dataset(name="small", format="coco")})
+    data = Dataset(name="small", format="coco", root=str(index.root))
+    coco = config.model_copy(update={"dataset": data})
     painted = disk.disk_needed(coco, index)["ground truth"]
     assert painted == pytest.approx(4 * one["label maps"], abs=4)
 

@@ -11,6 +11,7 @@ from workflow_scripts import draw_curves, draw_strip
 from wsss.datasets.index import DatasetIndex, ImageRecord, write_dataset
 from wsss.errors import InputError
 from wsss.reports import curves, drawing
+from wsss.reports.chosen_images import choose
 from wsss.reports.drawing import Tile
 from wsss.storage.artifacts import ArtifactWriter
 from wsss.storage.palette import voc_palette, write_palette_png
@@ -302,12 +303,12 @@ def test_strip_shows_both_blocks(tmp_path, dataset):
 
 def test_strip_prefers_images_with_several_classes_then_new_classes(dataset):
     index, _ = dataset
-    chosen = draw_strip.choose(index.split("train"), [], 3, [])
+    chosen = choose(index.split("train"), [], 3, [])
     # train_2 has both classes; neither of the others shows a new one.
     assert [record.image_id for record in chosen] == ["train_2", "train_0", "train_1"]
-    assert draw_strip.choose(index.split("train"), [], 1, []) == chosen[:1]
+    assert choose(index.split("train"), [], 1, []) == chosen[:1]
     only = [{"train_0", "train_1"}, {"train_1"}]  # what two readers hold
-    assert [r.image_id for r in draw_strip.choose(index.split("train"), only, 3, [])] == ["train_1"]
+    assert [r.image_id for r in choose(index.split("train"), only, 3, [])] == ["train_1"]
 
 
 def test_strip_refuses_wrong_stage_unknown_id_and_nothing(tmp_path, dataset):
