@@ -87,6 +87,7 @@ def build(base, count=2):
     write_test_images(index, folder)
     for name in FILES:
         write(folder, name)
+    (folder / "scores.csv").write_text("prediction,image_id,iou\ncrf,val0,50.00\n")
     torch.manual_seed(0)
     arguments = network_arguments(20, Backbone(**BACKBONE))
     who = {"dataset": "tiny", "index_digest": index.digest, "classes": list(CLASSES), "seed": 0}
@@ -110,7 +111,7 @@ TRAINING = {
 }
 RUN = ("dataset", "index_digest", "classes", "variant", "seed", "stage")
 DATA = ("dataset", "index_digest", "classes")
-SCORE_TABLES = {"--images": "images.csv", "--sizes": "sizes.csv"}
+SCORE_TABLES = {f"--{name}": f"{name}.csv" for name in ("images", "sizes", "overlaps", "confusion")}
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,15 @@ COMMANDS = {
         },
         {name: (*DATA, "stage") for name in ("cams", "labels", "val", "val_crf")},
         run=False,
+    ),
+    "draw_cams": Command(
+        {"--cams": "1=cams", "--pseudo-labels": "1=labels"},
+        {name: (*DATA, "stage") for name in ("cams", "labels")},
+        {"--variant": "auxsegnet"},
+        run=False,
+    ),
+    "draw_results": Command(
+        {"--labels": "val_crf"}, {"val_crf": (*RUN, "split")}, {"--scores": "scores.csv"}
     ),
     "export_masks": Command({"--labels": "val_crf"}, {"val_crf": DATA}, run=False),
     "make_voc_submission": Command({"--labels": "test_crf"}, {"test_crf": (*RUN, "split")}),

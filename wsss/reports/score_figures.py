@@ -115,7 +115,7 @@ def draw_classes(table: pd.DataFrame, headline: str) -> Figure:
     if not np.isnan(mean):
         axes.axvline(mean, color="#000000", linewidth=1, label=f"mean {mean:.1f}")
         axes.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
-    axes.invert_yaxis()
+    axes.set_ylim(len(classes) - 0.4, -0.6)  # the first class on top
     axes.set_xlim(0, 108)
     axes.set_xlabel("IoU in percent")
     axes.spines[["top", "right"]].set_visible(False)
