@@ -110,7 +110,7 @@ def _of_class_folders(folder, root):
 
 def _of_csv(folder, root):
     csv_path = root / folder.labels
-    remedy = "put it there, or name your own file"
+    remedy = "put it there, name your own, or set folders if there is a folder for each class"
     table = read_label_csv(configured_file(csv_path, "dataset.folder.labels", remedy))
     found = _list_images(folder, root)
     files = _by_id(found.images, root / folder.images, folder.images)
