@@ -30,7 +30,7 @@ def near_key(name: str) -> str:
     """
     name = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold()).strip()
     path = PurePosixPath(name)
-    name = path.stem if path.suffix in SUFFIXES else name
+    name = path.stem.strip() if path.suffix in SUFFIXES else name
     name = re.sub(r"^(\d+)\.0$", r"\1", name)
     return re.sub(r"(?<!\d)0+(?=\d)", "", name)
 

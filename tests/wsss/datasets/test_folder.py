@@ -213,6 +213,7 @@ def test_rows_that_contradict_each_other_are_refused(index_of):
             ("CAT", "cat.jpg"),
         ),
         *(
+            ("cat .jpg", "cat.jpg"),
             ("32", "000032.jpg"),
             ("32.0", "000032.jpg"),
             ("0032.jpg", "32.jpg"),
