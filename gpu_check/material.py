@@ -20,7 +20,8 @@ from wsss.datasets.index import DatasetIndex, ImageRecord, measured, write_datas
 from wsss.storage.artifacts import ArtifactWriter
 from wsss.storage.checkpoint import network_arguments, save_checkpoint
 from wsss.storage.files import make_folder
-from wsss.storage.images import images_in, read_image
+from wsss.storage.image_folders import images_in
+from wsss.storage.images import read_image
 
 CLASSES = ("dark", "light")
 

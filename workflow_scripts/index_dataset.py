@@ -23,6 +23,8 @@ def main(argv: list[str] | None = None) -> None:
     index = build_index(args.settings, args.root, processes=args.threads)
     write_dataset(index, args.data)
     write_ground_truth(index, args.data)
+    for line in index.notes:
+        log.warning("note: %s", line)
     train, val = (len(index.split(name)) for name in ("train", "val"))
     log.info("%d classes; images: %d train, %d val", len(index.classes), train, val)
 

@@ -18,6 +18,8 @@ def main(argv: list[str] | None = None) -> None:
     args = arguments.command_parser(__doc__, UnnamedDataset).parse_args(argv)
     index = with_test_images(arguments.dataset_index(args), args.settings)
     write_test_images(index, args.data)
+    for line in index.notes:
+        log.warning("note: %s", line)
     log.info("%d images to predict", len(index.split(TEST)))
 
 

@@ -1,6 +1,7 @@
 """Pseudo labels of a shard: CRF on the saliency (stage >= 1), fusion with the CAMs.
 
-At stage 0 the segmentation may be another tool's, from files, instead of the fusion.
+At stage 0 the segmentation may be another tool's, from files, instead of the fusion. A negative is
+background, and needs no file.
 """
 
 from argparse import Namespace
@@ -15,7 +16,7 @@ from wsss.compute.parallel import map_images
 from wsss.configuration import sections
 from wsss.datasets.files_per_image import FilesPerImage, label_files
 from wsss.datasets.index import DatasetIndex, ImageRecord
-from wsss.method.pseudo_labels import make_pseudo_labels
+from wsss.method.pseudo_labels import make_pseudo_labels, negative_labels
 from wsss.storage.artifacts import ArtifactReader, ArtifactWriter
 
 
@@ -52,6 +53,8 @@ class GivenLabels:
 
     def __call__(self, record: ImageRecord) -> tuple[np.ndarray, np.ndarray]:
         saliency = self.off_the_shelf.read(record.image_id).array
+        if record.is_negative:
+            return negative_labels(saliency.shape)
         return saliency, self.index.read_label_map(record, self.files.path(record))
 
 
@@ -95,7 +98,7 @@ def work_of(
     saliency = ArtifactReader(args.saliency, "saliency", **data)
     if args.settings.initial == "files":
         files = label_files(args.settings.files)
-        files.check(records)
+        files.check([record for record in records if not record.is_negative])
         return GivenLabels(index, saliency, files), [saliency]
     identity = data | {"seed": args.seed, "stage": args.stage}
     identity |= {"variant": args.variant} if args.stage else {}

@@ -1,4 +1,4 @@
-"""Off-the-shelf saliency of a shard of the training images."""
+"""Off-the-shelf saliency of a shard of the training images; that of a negative is zero."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +24,8 @@ class SaliencyMaps:
     settings: Source
 
     def __call__(self, record: ImageRecord) -> np.ndarray:
+        if record.is_negative:  # whatever it shows, it is none of the classes
+            return np.zeros((record.height, record.width), np.uint8)
         return self.source.predict(record, self.index.read_image(record))
 
     @cached_property
@@ -42,7 +44,8 @@ def main(argv: list[str] | None = None) -> None:
     index = arguments.dataset_index(args)
     records = index.shard("train", args.shard, args.shards)
     work = SaliencyMaps(index, args.source, args.settings)
-    create_source(args.source, args.settings).check(records)
+    needed = [record for record in records if not record.is_negative]
+    create_source(args.source, args.settings).check(needed)
     files = {file: sha256_of(file) for file in source_files(args.source, args.settings)}
     with ArtifactWriter(
         args.output,

@@ -83,14 +83,16 @@ def _check(args):
 
 def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
-    photographs, refused = find_photographs(args.images)
     folder = Path(args.out)
+    photographs, refused, left_out = find_photographs(args.images, folder)
     inputs = Inputs([*photographs.values(), *(each.path for each in refused), args.model])
     names = [*TABLES, *(name for image_id in photographs for name in mask_names(image_id))]
     inputs.refuse_overwriting(folder / name for name in names)
     segmenter = segmenter_of(args)
     make_folder(folder, "--out")
     write_class_table(folder / "classes.csv", segmenter.classes)
+    for line in left_out:
+        note(f"note: {line}")
     for each in refused:
         note(f"error: {each.line}")
     rows = segment_all(segmenter, photographs, folder, args.alpha)

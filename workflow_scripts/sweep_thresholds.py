@@ -42,6 +42,8 @@ class Sweeping:
     def _saliency(self, record):
         """What the CAMs are fused with, as in `make_pseudo_labels`."""
         original = self.fusion.off_the_shelf.read(record.image_id).array.astype(np.float32) / 255
+        if record.is_negative:
+            return np.zeros_like(original)
         if not self.fusion.refined or self.fusion.settings.background == "off_the_shelf":
             return original
         refined = resize_map(self.fusion.refined.read(record.image_id).array, original.shape)

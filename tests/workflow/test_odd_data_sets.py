@@ -65,7 +65,7 @@ def test_one_image_more_shards_than_images_and_classes_without_any(tmp_path):
     ("labels", "classes", "message"),
     [
         ([], None, "no .jpg"),
-        (["", ""], None, "training images without any label"),
+        (["", ""], None, "no photograph has a label"),
         (["box", "box"], ("unicorn",), "no training image holds a class"),
     ],
     ids=["no image", "no class in any image", "none of the chosen classes"],

@@ -239,7 +239,7 @@ def test_an_import_that_fails_leaves_nothing(index, tmp_path):
 
 def test_given_labels_are_refused_by_name(index, labels, tmp_path):
     own = {"--data": tmp_path / "own", "--seed": 0, "--stage": 0, "--shard": 0, "--shards": 1}
-    maps = {i: (np.zeros(SIZE, np.uint8), {}) for i in TRUTH}
+    maps = {i: (np.full(SIZE, 99, np.uint8), {}) for i in TRUTH}
     own |= {"--saliency": artifact(tmp_path / "own/sal.h5", "saliency", index, maps)}
     own |= {"--variant": "x", "--output": tmp_path / "out.h5"}
     run(export_pseudo_labels, labels, "--out", tmp_path / "given")
@@ -250,7 +250,12 @@ def test_given_labels_are_refused_by_name(index, labels, tmp_path):
         words = (own | {"--settings": json.dumps(settings)}).items()
         run(make_pseudo_labels, *(word for pair in words for word in pair))
 
+    (tmp_path / "given/none.png").unlink()  # a negative needs no file
     make(tmp_path / "given")
+    made = ArtifactReader(tmp_path / "out.h5", "pseudo_labels")
+    np.testing.assert_array_equal(made.read("a").array["segmentation"], segmentation_of("a"))
+    assert (made.read("a").array["saliency"] == 99).all()
+    assert not any(array.any() for array in made.read("none").array.values())
     with pytest.raises(InputError, match=r"pseudo_labels\.files\.folder: .*gone is not a folder"):
         make(tmp_path / "gone")
     Image.new("L", (20, 25)).save(tmp_path / "given/b.png")
@@ -260,7 +265,7 @@ def test_given_labels_are_refused_by_name(index, labels, tmp_path):
     with pytest.raises(InputError, match=r"b\.png holds colours"):
         make(tmp_path / "given")
     (tmp_path / "given/b.png").unlink()
-    with pytest.raises(InputError, match=r"1 of 3 pseudo labels are missing .*: b\.png; add them"):
+    with pytest.raises(InputError, match=r"1 of 2 pseudo labels are missing .*: b\.png; add them"):
         make(tmp_path / "given")
     with pytest.raises(SystemExit):
         run(make_pseudo_labels, *(w for pair in own.items() for w in pair))

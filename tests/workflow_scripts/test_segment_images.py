@@ -404,6 +404,20 @@ def test_a_folder_without_images_is_a_line(holiday, model, tmp_path, capfd):
     assert errors[0].startswith(f"error: {tmp_path / 'empty'}: no .jpg")
 
 
+def test_what_a_folder_holds_besides_is_told(holiday, model, capfd):
+    """Photographs that cannot be read, and folders, but not that of the results."""
+    (holiday / "IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(99))
+    (holiday / "day 2").mkdir()
+    save_photograph(holiday / "day 2/more.jpg")
+    for _ in range(2):
+        words = [model, holiday, "--out", holiday / "out", "--scales", "1", "--no-crf"]
+        status = segment_images.main([str(word) for word in words])
+        notes = [line for line in capfd.readouterr().err.splitlines() if line.startswith("note: ")]
+        assert status == 0 and len(notes) == 2
+        assert "1 photographs that cannot be read (IMG_1.HEIC)" in notes[0]
+        assert "(day 2/more.jpg): name these folders, too" in notes[1]
+
+
 def test_two_of_one_name_are_a_line_each(holiday, model, tmp_path, capfd):
     (tmp_path / "other").mkdir()
     files = [holiday / "p.jpg", holiday / "p.png", tmp_path / "other/p.bmp"]

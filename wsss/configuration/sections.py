@@ -125,7 +125,9 @@ class Folder(Section):
 
     images: Text = Field("images", description="the folder of photographs")
     labels: Text = Field(
-        "labels.csv", description="CSV: image_id,labels (joined by ;) or a 0/1 column a class"
+        "labels.csv",
+        description="CSV: image_id,labels (joined by ;) or a 0/1 column a class; folders = the"
+        " photographs lie in a folder for each class",
     )
     masks: Text | None = Field(None, description="the folder of ground-truth PNGs; null = none")
     val_list: Text | None = Field(

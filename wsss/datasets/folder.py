@@ -1,10 +1,10 @@
 """One's own photographs: a folder of images, a CSV of labels, masks if there are any."""
 
-import logging
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from wsss.configuration.sections import Dataset, Folder
+from wsss.configuration.sections import Dataset
+from wsss.datasets.class_folders import FOLDERS, read_class_folders
 from wsss.datasets.index import (
     TEST,
     DatasetIndex,
@@ -14,175 +14,236 @@ from wsss.datasets.index import (
     values_beside,
 )
 from wsss.datasets.labels import LabelTable, configured_file, read_label_csv, read_lines
+from wsss.datasets.near_names import match_names, told_missing, told_near
 from wsss.errors import InputError, listed
-from wsss.storage.images import images_in
+from wsss.storage.image_folders import list_images, refuse_none
 
-log = logging.getLogger(__name__)
+DEEPER = "move them up, or set dataset.folder.labels: folders if each of these folders is a class"
 
 
 def build(dataset: Dataset, root: Path) -> DatasetIndex:
     """Index the images to train and to validate on, as `dataset` describes them.
 
     Splits come from the CSV's column `split` or from `folder.val_list` and `folder.test_list`;
-    all else trains. Images without a row in the CSV are predicted only: split test.
+    all else trains. Images without a row in the CSV, and those of other classes than the chosen
+    ones, are predicted only: split test. A row without labels is a negative.
     Mask values are 0 for background, 1..C in class order, 255 for ignore. Class order is the
-    order of the columns; where the CSV lists names in `labels`, it is that of `dataset.classes`
+    order of the columns; where the CSV or folders name the labels, it is that of `dataset.classes`
     or else alphabetical.
 
     Raises:
         InputError: the file or key that is wrong.
     """
-    folder = dataset.folder
-    photographs = _photographs(folder, root)
-    _check_labelled(photographs, root / folder.labels)
-    _tell_unlabelled(photographs, folder.labels)
-    classes, values = _classes(dataset.classes, photographs.table, root / folder.labels)
-    records = []
-    for image_id, split in photographs.splits.items():
-        present = photographs.rows.get(image_id)
-        labels = tuple(c for c in classes if c in (present or ()))
-        if split == TEST or (present and not labels):
-            continue  # it holds other classes only
-        records.append(_record(root, folder, image_id, photographs, labels))
-    _check_masks(root, folder, records)
-    known = len(photographs.table.classes) if photographs.table.class_columns else len(classes)
+    photographs = _photographs(dataset, root)
+    records = [record for record in photographs.records if record.split != TEST]
+    _check_masks(root, dataset.folder, records)
+    table, classes, values = photographs.table, photographs.classes, photographs.values
+    known = len(table.classes) if table.class_columns else len(classes)
     others = values_beside(values, known)
-    return measured(DatasetIndex(root, classes, values, tuple(records), others))
+    return measured(DatasetIndex(root, classes, values, tuple(records), others, photographs.notes))
 
 
-def records_to_predict(dataset: Dataset, root: Path) -> list[ImageRecord]:
-    """Records of the images that are only predicted, whatever they show."""
-    photographs = _photographs(dataset.folder, root)
-    return [
-        _record(root, dataset.folder, image_id, photographs, ())
-        for image_id, split in photographs.splits.items()
-        if split == TEST
-    ]
+def records_to_predict(dataset: Dataset, root: Path) -> tuple[list[ImageRecord], tuple[str, ...]]:
+    """Records of the images that are only predicted, whatever they show, and notes."""
+    photographs = _photographs(dataset, root)
+    return [r for r in photographs.records if r.split == TEST], photographs.notes
 
 
 class _Photographs(NamedTuple):
-    """The table of labels; file names, rows of the table and splits by image id."""
+    """All images of the folder, not yet measured, and what they were found by."""
 
     table: LabelTable
+    classes: tuple[str, ...]
+    values: tuple[int, ...]
+    records: list[ImageRecord]
+    notes: tuple[str, ...]
+
+
+class _Labelled(NamedTuple):
+    """Photographs with what is said of them.
+
+    `files` are paths below the root by id, `rows` labels by id, `others` paths that are left out,
+    with the reason; `source` is where the labels are from.
+    """
+
+    source: Path
+    table: LabelTable
     files: dict[str, str]
+    others: dict[str, str]
     rows: dict[str, tuple[str, ...]]
-    splits: dict[str, str]
+    row_splits: dict[str, str]
+    notes: list[str]
 
 
-def _photographs(folder: Folder, root: Path) -> _Photographs:
+def _photographs(dataset, root):
+    folder = dataset.folder
+    labelled = (_of_class_folders if folder.labels == FOLDERS else _of_csv)(folder, root)
+    notes = labelled.notes
+    splits = _splits(root, folder, labelled)
+    unlabelled = [i for i in splits if i not in labelled.rows]
+    if unlabelled:
+        where = "in no folder of a class" if folder.labels == FOLDERS else f"not in {folder.labels}"
+        notes.append(f"{where}, so predicted only: {_counted(unlabelled)}")
+    classes, values = _classes(dataset.classes, labelled)
+    labels = {i: tuple(c for c in classes if c in row) for i, row in labelled.rows.items()}
+    strange = [i for i, names in labels.items() if not names and labelled.rows[i]]
+    if strange:
+        notes.append(f"none of dataset.classes, so predicted only: {_counted(strange)}")
+        splits |= dict.fromkeys(strange, TEST)
+    masks = _masks(root, folder, splits, notes)
+    records = [
+        _record(image_id, split, labelled.files[image_id], masks.get(image_id), labels)
+        for image_id, split in splits.items()
+    ]
+    return _Photographs(labelled.table, classes, values, records, tuple(notes))
+
+
+def _counted(names):
+    return f"{len(names)} ({listed(names)})"
+
+
+def _of_class_folders(folder, root):
+    found = read_class_folders(folder, root)
+    rows = found.table.labels
+    return _Labelled(root, found.table, found.files, {}, rows, {}, list(found.notes))
+
+
+def _of_csv(folder, root):
     csv_path = root / folder.labels
-    remedy = "put it there, or name your own file"
+    remedy = "put it there, name your own, or set folders if there is a folder for each class"
     table = read_label_csv(configured_file(csv_path, "dataset.folder.labels", remedy))
-    files = _image_files(root / folder.images)
-    rows = _by_image(table.labels, files, csv_path)
-    splits = _splits(root, folder, table, rows, files, csv_path)
-    return _Photographs(table, files, rows, splits)
+    found = _list_images(folder, root)
+    files = _by_id(found.images, root / folder.images, folder.images)
+    others = {
+        str(PurePosixPath(folder.images) / path.relative_to(root / folder.images)): why
+        for paths, why in ((found.unreadable, "cannot be read"), (found.nested, "lies deeper"))
+        for path in paths
+    }
+    matches = match_names(table.labels, files)
+    if matches.missing:
+        told = told_missing(matches.missing, files, others, table.places)
+        raise InputError(
+            f"{csv_path}: no image for {len(matches.missing)} of {len(table.labels)} rows: {told}:"
+            f" correct these names, or put the photographs into {root / folder.images}"
+        )
+    _check_distinct(matches.ids, csv_path)
+    notes = [*table.notes, *found.left_out(root / folder.images, DEEPER)]
+    if matches.near:
+        notes.append(f"{csv_path}: taken for nearly the same name: {told_near(matches, files)}")
+    rows = {matches.ids[name]: row for name, row in table.labels.items()}
+    splits = {matches.ids[name]: split for name, split in table.splits.items()}
+    return _Labelled(csv_path, table, files, others, rows, splits, notes)
 
 
-def _image_files(folder):
-    """File names by image id, sorted by id."""
-    if not folder.is_dir():
-        raise InputError(f"dataset.folder.images: the folder {folder} does not exist")
+def _list_images(folder, root):
+    images = root / folder.images
+    if not images.is_dir():
+        raise InputError(f"dataset.folder.images: the folder {images} does not exist")
+    found = list_images(images, [root / folder.masks] if folder.masks else [])
+    refuse_none(images, found, DEEPER)
+    return found
+
+
+def _by_id(paths, folder, name):
+    """Paths below the root by image id, sorted by id."""
     files = {}
-    for path in images_in(folder):
+    for path in paths:
         image_id = check_id(path.stem, str(folder))
         if image_id in files:
-            raise InputError(
-                f"{folder}: {files[image_id]} and {path.name} have the same id: rename one"
-            )
-        files[image_id] = path.name
+            other = PurePosixPath(files[image_id]).name
+            raise InputError(f"{folder}: {other} and {path.name} have the same id: rename one")
+        files[image_id] = str(PurePosixPath(name) / path.name)
     return files
 
 
-def _image_id(name, files):
-    """The id that a row or list means, given with or without the extension; None if unknown."""
-    if name in files:
-        return name
-    path = PurePosixPath(name)
-    return path.stem if files.get(path.stem) == name else None
+def _check_distinct(ids, csv_path):
+    """Two names of one image: with the extension and without."""
+    names = {}
+    for name, image_id in ids.items():
+        other = names.setdefault(image_id, name)
+        if other != name:
+            raise InputError(
+                f"{csv_path}: an image has a row with its extension and one without ({other},"
+                f" {name}): write the same name in both"
+            )
 
 
-def _by_image(labels, files, csv_path):
-    """Rows keyed by id without extension."""
-    unknown = [name for name in labels if _image_id(name, files) is None]
-    if unknown:
-        raise InputError(f"{csv_path}: no image for {listed(unknown)}: add it or drop the row")
-    rows = {_image_id(name, files): row for name, row in labels.items()}
-    if len(rows) < len(labels):
-        raise InputError(
-            f"{csv_path}: an image has a row with its extension and one without: keep one"
-        )
-    return rows
-
-
-def _splits(root, folder, table, rows, files, csv_path):
+def _splits(root, folder, labelled):
     lists = {"val": folder.val_list, "test": folder.test_list}
-    if table.splits and any(lists.values()):
+    if labelled.row_splits and any(lists.values()):
         raise InputError(
-            f"{csv_path} has a column split, and dataset.folder.val_list or test_list is set too:"
-            " use one of the two"
+            f"{labelled.source} has a column split, and dataset.folder.val_list or test_list is"
+            " set too: use one of the two"
         )
-    splits = {_image_id(name, files): split for name, split in table.splits.items()}
+    splits = dict(labelled.row_splits)
     for split, path in lists.items():
-        for name in _listed_names(root, path, f"dataset.folder.{split}_list"):
-            image_id = _image_id(name, files)
-            if image_id is None or image_id in splits:
-                problem = "has no image" if image_id is None else "is listed twice"
-                raise InputError(
-                    f"dataset.folder.{split}_list: {name} in {path} {problem}: remove that line"
-                )
+        key = f"dataset.folder.{split}_list"
+        for image_id in _listed_ids(root, path, key, labelled):
+            if image_id in splits:
+                raise InputError(f"{key}: {image_id} in {path} is listed twice: keep one line")
             splits[image_id] = split
-    return {i: splits.get(i, "train" if i in rows else TEST) for i in files}
+    rows = labelled.rows
+    return {i: splits.get(i, "train" if i in rows else TEST) for i in labelled.files}
 
 
-def _listed_names(root, path, key):
+def _listed_ids(root, path, key, labelled):
+    """The ids of the images that a list names, one for each line."""
     if not path:
         return []
     remedy = "put the list there, name another, or set null"
-    return [name for _, name in read_lines(configured_file(root / path, key, remedy))]
+    lines = read_lines(configured_file(root / path, key, remedy))
+    names = [PurePosixPath(line.replace("\\", "/")).name for _, line in lines]
+    matches = match_names(names, labelled.files)
+    if matches.missing:
+        places = {name: f"line {n}" for name, (n, _) in zip(names, lines, strict=True)}
+        told = told_missing(matches.missing, labelled.files, labelled.others, places)
+        raise InputError(f"{key}: {path} names what is no image: {told}: correct these names")
+    if matches.near:
+        near = told_near(matches, labelled.files)
+        labelled.notes.append(f"{path}: taken for nearly the same name: {near}")
+    return [matches.ids[name] for name in names]
 
 
-def _check_labelled(photographs, csv_path):
-    rows = photographs.rows
-    empty = [i for i, split in photographs.splits.items() if split == "train" and not rows.get(i)]
-    if empty:
-        raise InputError(
-            f"{csv_path}: training images without any label: {listed(empty)}; label them, drop"
-            " their rows, or give them the split test"
-        )
-
-
-def _tell_unlabelled(photographs, csv_name):
-    tests = [image_id for image_id, split in photographs.splits.items() if split == TEST]
-    unlabelled = [image_id for image_id in tests if image_id not in photographs.rows]
-    if unlabelled:
-        log.warning("not in %s, so predicted only: %s", csv_name, listed(unlabelled))
-
-
-def _classes(chosen, table, csv_path):
+def _classes(chosen, labelled):
     """Chosen classes and the value that each has in the masks."""
+    table = labelled.table
     chosen = chosen or table.classes
     unknown = [name for name in chosen if name not in table.classes]
     if unknown:
-        raise InputError(f"dataset.classes: {csv_path} knows no {listed(unknown)}")
+        raise InputError(
+            f"dataset.classes: {labelled.source} knows no {listed(unknown)}, but"
+            f" {listed(table.classes, 20) or 'no class at all'}"
+        )
+    if not chosen:
+        raise InputError(f"{labelled.source}: no photograph has a label: name the classes")
     order = table.classes if table.class_columns else chosen
     return chosen, tuple(order.index(name) + 1 for name in chosen)
 
 
-def _record(root, folder, image_id, photographs, labels):
-    split, mask = photographs.splits[image_id], None
-    if folder.masks:
-        mask = str(PurePosixPath(folder.masks) / f"{image_id}.png")
-        mask = mask if (root / mask).is_file() else None
+def _masks(root, folder, image_ids, notes):
+    """Paths of the masks below the root by image id; masks are optional one by one."""
+    if not folder.masks or not (root / folder.masks).is_dir():
+        return {}
+    paths = sorted((root / folder.masks).iterdir())
+    # Sorted so, a.png goes before a.PNG.
+    files = {path.stem: path.name for path in paths if path.suffix.lower() == ".png"}
+    matches = match_names(image_ids, files)
+    if matches.near:
+        near = told_near(matches, files)
+        notes.append(f"{root / folder.masks}: taken for nearly the same name: {near}")
+    return {i: str(PurePosixPath(folder.masks) / files[m]) for i, m in matches.ids.items()}
+
+
+def _record(image_id, split, image, mask, labels):
     return ImageRecord(
         image_id=image_id,
         split=split,
         scored=mask is not None and split != TEST,
-        image=str(PurePosixPath(folder.images) / photographs.files[image_id]),
+        image=image,
         mask=mask,
         width=0,
         height=0,
-        labels=labels,
+        labels=() if split == TEST else labels.get(image_id, ()),
     )
 
 

@@ -1,22 +1,20 @@
 """Data sets by format: from the configuration's section `dataset` to an index of images."""
 
-import logging
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 from wsss.configuration.paths import expanded_path
 from wsss.configuration.sections import Dataset
 from wsss.datasets import folder, voc
+from wsss.datasets.class_folders import FOLDERS, digest_of_class_folders
 from wsss.datasets.coco import records as coco
 from wsss.datasets.coco.masks import digest_of_annotations
 from wsss.datasets.index import DatasetIndex, measured, resolve_root
 from wsss.errors import InputError, listed
 from wsss.storage.files import sha256_of
 
-log = logging.getLogger(__name__)
-
-
-# By format: functions of (dataset, root) -> records without their sizes.
+# By format: functions of (dataset, root) -> records without their sizes, and notes.
 RECORDS_TO_PREDICT = {
     "voc": voc.records_to_predict,
     "coco": coco.records_to_predict,
@@ -40,8 +38,7 @@ def build_index(
     """
     root = resolve_root(root or dataset.root, must_exist=dataset.format != "demo")
     index = _index_of_format(dataset, root, processes, paint)
-    _check_training(index)
-    return index
+    return replace(index, notes=(*index.notes, *_notes_on_training(index)))
 
 
 def _index_of_format(dataset, root, processes, paint):
@@ -60,13 +57,14 @@ def _index_of_format(dataset, root, processes, paint):
 
 
 def with_test_images(index: DatasetIndex, dataset: Dataset) -> DatasetIndex:
-    """The index with the images, too, that `dataset` only wants predicted.
+    """The index with the images, too, that `dataset` only wants predicted, and notes on them.
 
     Raises:
         InputError: the key or file to mend, as for an image that is in another split.
     """
     find = RECORDS_TO_PREDICT.get(dataset.format)
-    records = find(dataset, index.root) if find else ()
+    records, notes = find(dataset, index.root) if find else ((), ())
+    index = replace(index, notes=tuple(dict.fromkeys((*index.notes, *notes))))
     if not records:
         return index
     found = measured(replace(index, records=tuple(records))).records
@@ -89,17 +87,33 @@ def paints_masks(dataset: Dataset) -> bool:
     return dataset.format == "coco"
 
 
-def _check_training(index):
-    held = {label for record in index.split("train") for label in record.labels}
-    if not held:
+def _notes_on_training(index):
+    """What the labels of the training images mean for the classifier; InputError without any."""
+    train = index.split("train")
+    counts = Counter(label for record in train for label in record.labels)
+    if not counts:
         raise InputError(f"{index.root}: no training image holds a class of dataset.classes")
-    absent = [name for name in index.classes if name not in held]
+    absent = [name for name in index.classes if name not in counts]
     if absent:
-        log.warning("no training image holds %s: it cannot be learnt", listed(absent))
+        yield f"no training image holds {listed(absent)}: it cannot be learnt"
+    negatives = [record.image_id for record in train if record.is_negative]
+    if negatives:
+        yield (
+            f"{len(negatives)} training images without labels are negatives, all background:"
+            f" {listed(negatives)}"
+        )
+    for name in [name for name, count in counts.items() if count == len(train)]:
+        yield (
+            f"every training image ({len(train)}) holds {name}: the classifier has no"
+            " counter-example; add photographs without it, such as rows without labels"
+        )
 
 
 def listed_files(dataset: Dataset) -> list[Path]:
-    """The label and list files of an index: a change of one makes the index again."""
+    """The label and list files of an index: a change of one makes the index again.
+
+    The root itself stands for the folders of classes in it.
+    """
     root = expanded_path(dataset.root or "", "dataset.root")
     match dataset.format:
         case "voc":
@@ -108,7 +122,9 @@ def listed_files(dataset: Dataset) -> list[Path]:
             lists = (dataset.coco.train_list, dataset.coco.val_list, dataset.coco.test_list)
             paths = (*coco.annotation_files(dataset.coco), *lists)
         case "folder":
-            paths = (dataset.folder.labels, dataset.folder.val_list, dataset.folder.test_list)
+            labels = "" if dataset.folder.labels == FOLDERS else dataset.folder.labels
+            lists = [path for path in (dataset.folder.val_list, dataset.folder.test_list) if path]
+            return [root / path for path in (labels, *lists)]
         case "demo":
             paths = ()
     return [root / path for path in paths if path]
@@ -120,6 +136,8 @@ def digest_of_listed(dataset: Dataset, file: Path) -> str:
     By content and not by path or time, so that a data set may move. COCO's annotations are too
     large to be hashed at every call: what is known of them is remembered beside the masks.
     """
+    if dataset.format == "folder" and file.is_dir():
+        return digest_of_class_folders(dataset.folder, file)
     if not file.is_file():
         return "missing"
     if dataset.format == "coco":

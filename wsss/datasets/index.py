@@ -4,7 +4,7 @@ import csv
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -13,6 +13,7 @@ import numpy as np
 from model.labels import IGNORE
 from wsss.compute.progress import progress
 from wsss.configuration.paths import expanded_path
+from wsss.datasets.class_names import check_class_names
 from wsss.errors import InputError, listed
 from wsss.storage.files import atomic_path, write_csv
 from wsss.storage.images import image_size, mask_size, read_image, read_mask
@@ -48,6 +49,11 @@ class ImageRecord:
     height: int
     labels: tuple[str, ...]
 
+    @property
+    def is_negative(self) -> bool:
+        """Whether it is known to show no class: what an image to predict shows nobody knows."""
+        return self.split != TEST and not self.labels
+
 
 @dataclass(frozen=True)
 class DatasetIndex:
@@ -63,6 +69,8 @@ class DatasetIndex:
     mask_values: tuple[int, ...]
     records: tuple[ImageRecord, ...]
     other_values: tuple[int, ...] = ()
+    # Lines on what whoever indexed it may not know; they are told and forgotten.
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self):
         _check_classes(self.classes, self.mask_values, self.other_values)
@@ -300,11 +308,10 @@ def _check_classes(classes, mask_values, other_values):
     for name in classes:
         if not name or name != name.strip() or not name.isprintable() or ";" in name:
             raise InputError(f"class name {name!r}: write it without ';' and control characters")
-        if name == "background":
-            raise InputError("class 'background' is always there as class 0: do not list it")
     repeated = _repeated(classes)
     if repeated:
         raise InputError(f"class named twice: {listed(repeated)}")
+    check_class_names("classes of the data set", dict.fromkeys(classes, ""))
     if len(mask_values) != len(classes) or len(set(mask_values)) != len(mask_values):
         raise InputError("every class needs a mask value of its own")
     if not all(0 < value < IGNORE for value in (*mask_values, *other_values)):

@@ -14,6 +14,7 @@ from wsss.datasets.index import (
     values_beside,
 )
 from wsss.datasets.labels import (
+    LabelTable,
     configured_file,
     read_annotation,
     read_cls_labels,
@@ -67,7 +68,8 @@ def build(dataset: Dataset, root: Path) -> DatasetIndex:
     ids = {split: _listed_ids(devkit, voc, f"{split}_list") for split in ("train", "val")}
     if not ids["train"]:
         raise InputError("dataset.voc.train_list names no image")
-    labels = _labels(root, devkit, voc.labels, ids)
+    table = _labels(root, devkit, voc.labels, ids)
+    labels, others = table.labels, []
     _check_labels(ids, labels, subset=set(classes) != set(CLASSES), where=voc.labels)
     scored = _scored_ids(devkit, voc, ids["train"])
     records = []
@@ -77,17 +79,22 @@ def build(dataset: Dataset, root: Path) -> DatasetIndex:
             kept = tuple(name for name in classes if name in (present or ()))
             if kept or len(classes) == len(CLASSES):  # else it shows other classes only
                 records.append(_record(root, voc, image_id, split, kept, scored))
+            else:
+                others.append(image_id)
     _check_masks(records, voc, scored)
     values = tuple(CLASSES.index(name) + 1 for name in classes)
-    others = values_beside(values, len(CLASSES))
-    return measured(DatasetIndex(root, classes, values, tuple(records), others))
+    notes = list(table.notes)
+    if others:
+        notes.append(f"{len(others)} images of other classes left out: {listed(others)}")
+    beside = values_beside(values, len(CLASSES))
+    return measured(DatasetIndex(root, classes, values, tuple(records), beside, tuple(notes)))
 
 
-def records_to_predict(dataset: Dataset, root: Path) -> list[ImageRecord]:
-    """Records of the images that are only predicted: all of `voc.test_list`, whatever they show."""
+def records_to_predict(dataset: Dataset, root: Path) -> tuple[list[ImageRecord], tuple[str, ...]]:
+    """Records of the images that are only predicted, those of `voc.test_list`; without notes."""
     voc = dataset.voc
     ids = _listed_ids(root / voc.devkit, voc, "test_list")
-    return [_record(root, voc, image_id, "test", (), None) for image_id in ids]
+    return [_record(root, voc, image_id, "test", (), None) for image_id in ids], ()
 
 
 def listed_files(root: Path, voc: Voc) -> list[Path]:
@@ -157,7 +164,7 @@ def _chosen_classes(names):
 
 
 def _labels(root, devkit, source, ids):
-    """Labels by image id, in VOC's class order."""
+    """The table of labels, in VOC's class order."""
     if source == "annotations":
         folder = devkit / "Annotations"
         if not folder.is_dir():
@@ -167,7 +174,7 @@ def _labels(root, devkit, source, ids):
             )
         read = partial(read_annotation, class_names=CLASSES)
         files = {i: folder / f"{i}.xml" for split in ids.values() for i in split}
-        return {image_id: read(file) for image_id, file in files.items() if file.is_file()}
+        return LabelTable(CLASSES, {i: read(file) for i, file in files.items() if file.is_file()})
     path = _label_file(root, source)
     if path.suffix not in (".csv", ".npy"):
         raise InputError(
@@ -176,14 +183,14 @@ def _labels(root, devkit, source, ids):
     remedy = "put it there, or set dataset.voc.labels: annotations to take labels from VOC's XML"
     configured_file(path, "dataset.voc.labels", remedy)
     if path.suffix == ".npy":
-        return read_cls_labels(path, CLASSES).labels
+        return read_cls_labels(path, CLASSES)
     table = read_label_csv(path)
     unknown = [name for name in table.classes if name not in CLASSES]
     if unknown:
         raise InputError(
             f"{path}: {listed(unknown)} is not a class of VOC: correct the name or leave it out"
         )
-    return table.labels
+    return table
 
 
 def _check_labels(ids, labels, subset, where):

@@ -7,7 +7,7 @@ import numpy as np
 from model.labels import IGNORE
 from wsss.configuration.sections import Crf, PseudoLabels
 from wsss.method.crf import refine_saliency
-from wsss.storage.pixels import resize_map, resize_maps
+from wsss.storage.pixels import Size, resize_map, resize_maps
 
 
 def fuse(
@@ -67,6 +67,15 @@ def quantise(saliency: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(saliency, 0.0, 1.0) * 255).astype(np.uint8)
 
 
+def negative_labels(size: Size) -> tuple[np.ndarray, np.ndarray]:
+    """Both pseudo labels, uint8 of `size`, of an image that holds no class: all background.
+
+    The paper has no such images. What a network finds salient in one is none of the classes, so
+    that neither the map nor what a stage makes of it counts.
+    """
+    return np.zeros(size, np.uint8), np.zeros(size, np.uint8)
+
+
 def make_pseudo_labels(
     image: np.ndarray,
     cams: np.ndarray,
@@ -75,7 +84,7 @@ def make_pseudo_labels(
     refined: np.ndarray | None,
     settings: PseudoLabels,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Both pseudo labels of an image.
+    """Both pseudo labels of an image; without CAMs it is a negative, and all background.
 
     Args:
         image: uint8 RGB (H, W, 3).
@@ -90,6 +99,8 @@ def make_pseudo_labels(
         saliency uint8 (H, W), segmentation uint8 (H, W).
     """
     size = off_the_shelf.shape
+    if len(keys) == 0:
+        return negative_labels(size)
     original = off_the_shelf.astype(np.float32) / 255
     saliency = original
     if refined is not None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -54,6 +55,7 @@ def check_run(
         What was found; a finding of level "problem" would stop the run.
     """
     return [
+        *(Finding("note", "data set", note) for note in index.notes),
         *check_images(index, paints_masks(config.dataset)),
         *check_besides_images(config, index, results),
     ]
@@ -94,6 +96,7 @@ def check_images(index: DatasetIndex, painted_by_run: bool = False) -> list[Find
         *([_all_readable("masks", there, index.read_mask)] if there or not absent else []),
         *([_to_be_painted(index.root, absent)] if absent else []),
         *_counts(index),
+        _class_counts(index),
     ]
 
 
@@ -125,6 +128,7 @@ def check_saliency(
 
     try:
         source = create_source(name, settings)
+        train = train and [record for record in train if not record.is_negative]
         source.check(train or ())
     except InputError as error:
         return [Finding("problem", "saliency", str(error))]
@@ -163,7 +167,7 @@ def check_label_files(config: Configuration, index: DatasetIndex) -> list[Findin
 
 
 def _check_label_files(section: LabelFiles, index: DatasetIndex) -> Finding:
-    train = index.split("train")
+    train = [record for record in index.split("train") if not record.is_negative]
     try:
         files = label_files(section)
         files.check(train)
@@ -243,6 +247,13 @@ def _all_readable(
     if failures:
         return Finding("problem", subject, listed(failures, SHOWN, "; "))
     return Finding("ok", subject, f"{len(records)} readable")
+
+
+def _class_counts(index: DatasetIndex) -> Finding:
+    """All classes by name: one that nobody meant shows here."""
+    counts = Counter(name for record in index.split("train") for name in record.labels)
+    told = ", ".join(f"{name} {counts[name]}" for name in index.classes)
+    return Finding("ok", "classes", f"training images of each: {told}")
 
 
 def _counts(index: DatasetIndex) -> Iterator[Finding]:

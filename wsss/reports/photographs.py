@@ -10,8 +10,9 @@ from pathlib import Path
 from wsss.datasets.index import check_id
 from wsss.errors import InputError, listed, printable, reason_of
 from wsss.reports.mask_files import mask_names
-from wsss.storage.images import images_in
+from wsss.storage.image_folders import list_images, refuse_none
 
+DEEPER = "name these folders, too"
 SHOWN = 3  # refusals in the error line when there is nothing else
 
 
@@ -24,7 +25,9 @@ class Refusal:
     image_id: str | None = None
 
 
-def find_photographs(paths: Iterable[str | Path]) -> tuple[dict[str, Path], list[Refusal]]:
+def find_photographs(
+    paths: Iterable[str | Path], out: Path | None = None
+) -> tuple[dict[str, Path], list[Refusal], list[str]]:
     """Find the photographs, and refuse those whose results could not have a name of their own.
 
     A file that comes up twice under its name, as by a folder and by itself, is one photograph.
@@ -32,16 +35,17 @@ def find_photographs(paths: Iterable[str | Path]) -> tuple[dict[str, Path], list
     Args:
         paths: files, taken whatever their suffix is, and folders: the images directly in them,
             by name, without hidden files. A file that does not exist is for its reader to refuse.
+        out: the folder of the results, which may lie in one of these.
 
     Returns:
         Id (the name without its suffix) -> path, in the order of the paths; and refused are
         folders without images, names that cannot be those of results, and all photographs of a
-        name that several have.
+        name that several have. The lines tell what of the folders is left out.
 
     Raises:
         InputError: nothing is left.
     """
-    files, refused = _distinct_files(paths)
+    files, refused, left_out = _distinct_files(paths, out)
     named = defaultdict(list)
     for file in files:
         try:
@@ -53,20 +57,27 @@ def find_photographs(paths: Iterable[str | Path]) -> tuple[dict[str, Path], list
     photographs = {image_id: same[0] for image_id, same in named.items() if len(same) == 1}
     if not photographs:
         raise InputError(listed([refusal.line for refusal in refused], SHOWN, "; "))
-    return photographs, refused
+    return photographs, refused, left_out
 
 
-def _distinct_files(paths):
-    found, refused = {}, []
+def _distinct_files(paths, out):
+    found, refused, left_out = {}, [], []
     for path in map(Path, paths):
         try:
-            files = images_in(path) if os.path.isdir(path) else [path]
+            files = _files_of(path, out, left_out) if os.path.isdir(path) else [path]
         except InputError as error:
             refused.append(Refusal(path, printable(error)))
             continue
         for file in files:
             found.setdefault((file.stem, _target(file)), file)
-    return list(found.values()), refused
+    return list(found.values()), refused, left_out
+
+
+def _files_of(folder, out, left_out):
+    found = list_images(folder, [out])
+    refuse_none(folder, found, DEEPER)
+    left_out += found.left_out(folder, DEEPER)
+    return found.images
 
 
 def _target(path):

@@ -17,29 +17,8 @@ from PIL import Image, ImageOps
 from wsss.errors import InputError, reason_of
 from wsss.storage.pixels import scaled_size
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 SWAPPED_ORIENTATIONS = (5, 6, 7, 8)  # EXIF values that turn width into height
 ORIENTATION_TAG = 0x0112
-
-
-def images_in(folder: str | Path) -> list[Path]:
-    """Paths of the images directly in a folder, by name; hidden files are passed over.
-
-    Raises InputError, naming the folder, if it cannot be listed or has none.
-    """
-    try:
-        files = [
-            path
-            for path in sorted(Path(folder).iterdir(), key=lambda path: (path.stem, path.name))
-            if path.suffix.lower() in EXTENSIONS
-            and not path.name.startswith(".")
-            and not path.is_dir()
-        ]
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be listed ({reason_of(error)})") from error
-    if not files:
-        raise InputError(f"{folder}: no {', '.join(EXTENSIONS)} file in it; name another folder")
-    return files
 
 
 def read_image(path: str | Path) -> np.ndarray:

@@ -155,3 +155,13 @@ def test_background_follows_the_setting(monkeypatch, image):
 def test_quantisation_rounds_and_clips():
     values = np.float32([-0.1, 0.0, 0.4 / 255, 0.6 / 255, 0.5, 254.6 / 255, 1.0, 1.2])
     assert quantise(values).tolist() == [0, 0, 0, 1, 128, 255, 255, 255]
+
+
+@pytest.mark.parametrize("refined", [None, np.full((3, 4), 0.9, np.float32)])
+def test_a_negative_is_background_whatever_is_salient(refined):
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    salient = np.full((20, 30), 200, np.uint8)
+    none = np.zeros((0, 3, 4), np.float32)
+    for settings in (SETTINGS, PseudoLabels(background="updated")):
+        for found in make_pseudo_labels(image, none, [], salient, refined, settings):
+            assert found.dtype == np.uint8 and found.shape == (20, 30) and not found.any()

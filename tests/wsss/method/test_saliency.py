@@ -137,6 +137,26 @@ def test_saliency_names_the_files_that_it_was_made_with(u2netp, predicted):
     assert sources[str(WEIGHTS)] == hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
 
 
+def test_the_saliency_of_a_negative_is_zero_and_needs_no_map(tmp_path):
+    """Beside one that a map is there for."""
+    records = [
+        ImageRecord(name, "train", True, f"{name}.jpg", None, 6, 4, labels)
+        for name, labels in (("cat", ("cat",)), ("none", ()))
+    ]
+    index = DatasetIndex(tmp_path, ("cat",), (1,), tuple(records))
+    write_dataset(index, tmp_path / "data")
+    for record in records:
+        Image.new("RGB", (6, 4), (10, 200, 30)).save(tmp_path / record.image)
+    Image.new("L", (6, 4), 77).save(tmp_path / "cat.png")
+    settings = {"maps": {"folder": str(tmp_path), "pattern": "{image_id}.png"}}
+    given = {"--settings": json.dumps(settings), "--data": tmp_path / "data", "--source": "own"}
+    given |= {"--shard": 0, "--shards": 1, "--output": tmp_path / "shard0.h5"}
+    predict_saliency.main([str(part) for pair in given.items() for part in pair])
+    maps = ArtifactReader(tmp_path / "shard0.h5", "saliency")
+    assert (maps.read("cat").array == 77).all()
+    assert maps.read("none").array.shape == (4, 6) and not maps.read("none").array.any()
+
+
 def test_ready_maps_name_no_file_and_are_there_themselves(tmp_path, predicted):
     save_map(tmp_path, "im0", np.full((4, 6), 9, np.uint8))
     sources, saliency = predicted({"maps": {"folder": str(tmp_path)}})

@@ -81,7 +81,36 @@ def test_a_sound_run_has_no_problem(config, index, tmp_path):
     assert messages["saliency"] == "3 readable"
     assert messages["device"] == "cpu"
     assert "3 train, 1 val" in messages["splits"]
+    assert messages["classes"] == "training images of each: cat 3"
     assert not (tmp_path / "results").exists()
+
+
+def test_classes_are_listed_with_their_images_and_notes_are_told(config, index, tmp_path):
+    records = [
+        replace(r, labels=ls)
+        for r, ls in zip(index.records, [(), ("a b",), ("cat",), ("a b",)], strict=True)
+    ]
+    index = replace(
+        index, classes=("cat", "a b", "Zebra"), mask_values=(1, 2, 3), records=tuple(records)
+    )
+    findings = check.check_run(config, replace(index, notes=("one thing",)), tmp_path)
+    assert findings[0] == check.Finding("note", "data set", "one thing")
+    (classes,) = [f.message for f in findings if f.subject == "classes"]
+    assert classes == "training images of each: cat 1, a b 1, Zebra 0"
+
+
+def test_a_negative_needs_no_file_of_another_tool(config, index, tmp_path):
+    """Neither a map of saliency nor CAMs nor pseudo labels."""
+    given = {"auxsegnet": {}, "given": {"pseudo_labels": given_labels(tmp_path / "labels")}}
+    config = changed(config, cam=given_cams(tmp_path / "cams"), variants=given)
+    for name in ("maps/a.png", "cams/a.npy", "labels/a_label.png"):
+        (tmp_path / name).unlink()
+    assert set(problems(check.check_run(config, index, tmp_path))) == {
+        *("saliency", "CAMs", "pseudo labels")
+    }
+    negative = replace(index.records[0], labels=())
+    index = replace(index, records=(negative, *index.records[1:]))
+    assert problems(check.check_run(config, index, tmp_path)) == {}
 
 
 def truncate(path):

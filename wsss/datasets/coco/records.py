@@ -5,7 +5,6 @@ included: a crowd of people shows people. It is how the 82,081 and 40,137 labell
 2014 are counted, and how multi-label classification on COCO is trained.
 """
 
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -18,9 +17,7 @@ from wsss.datasets.coco.masks import digest_of_annotations, folder_of_masks, mak
 from wsss.datasets.index import DatasetIndex, ImageRecord, check_id, measured, values_beside
 from wsss.datasets.labels import configured_file, read_lines
 from wsss.errors import InputError, listed
-from wsss.storage.images import EXTENSIONS
-
-log = logging.getLogger(__name__)
+from wsss.storage.image_folders import list_images
 
 
 def build(dataset: Dataset, root: Path, processes: int, paint: bool) -> DatasetIndex:
@@ -44,7 +41,11 @@ def build(dataset: Dataset, root: Path, processes: int, paint: bool) -> DatasetI
     ]
     _check_categories(parts)
     index = parts[0].index
-    return replace(index, records=tuple(r for part in parts for r in part.index.records))
+    return replace(
+        index,
+        records=tuple(r for part in parts for r in part.index.records),
+        notes=tuple(note for part in parts for note in part.index.notes),
+    )
 
 
 class _Part(NamedTuple):
@@ -63,13 +64,14 @@ def _annotated(
     path = configured_file(root / file, f"dataset.coco.{splits[0]}_annotations", remedy)
     annotations = read_annotations(path)
     classes, values = _chosen_classes(dataset.classes, annotations)
+    notes: list[str] = []
     records = [
         record
         for split in splits
-        for record in _split_records(root, coco, split, annotations, classes)
+        for record in _split_records(root, coco, split, annotations, classes, notes)
     ]
     others = values_beside(values, len(annotations.categories))
-    index = measured(DatasetIndex(root, classes, values, tuple(records), others))
+    index = measured(DatasetIndex(root, classes, values, tuple(records), others, tuple(notes)))
     _check_sizes(index, annotations)
     digest = digest_of_annotations(path, root / coco.masks_folder)
     folder = folder_of_masks(coco, path, digest)
@@ -123,27 +125,36 @@ def _chosen_classes(names, annotations):
 
 
 def _split_records(
-    root: Path, coco: Coco, split: str, annotations: Annotations, classes: tuple[str, ...]
+    root: Path,
+    coco: Coco,
+    split: str,
+    annotations: Annotations,
+    classes: tuple[str, ...],
+    notes: list[str],
 ) -> list[ImageRecord]:
-    """Records of a split, not yet measured and without masks."""
+    """Records of a split, not yet measured and without masks; `notes` gets what is left out."""
     folder, path = {
         "train": (coco.train_images, coco.train_list),
         "val": (coco.val_images, coco.val_list),
     }[split]
     images = _listed_images(root, path, split, annotations) if path else annotations.images
-    empty = sum(not annotations.names_in(image) for image in images)
+    empty = [image.image_id for image in images if not annotations.names_in(image)]
     subset = len(classes) < len(annotations.categories)
     keep = split == "val" and coco.unannotated == "keep" and not subset
     if empty:
         told = "kept as all background" if keep else "left out"
-        log.info("%s: %d images without annotations, %s", split, empty, told)
-    records = []
+        notes.append(f"{split}: {len(empty)} images without annotations {told}: {listed(empty)}")
+    records, others = [], []
     for image in images:
         present = annotations.names_in(image)
         labels = tuple(name for name in classes if name in present)
         if labels or (keep and not present):
             file = str(PurePosixPath(folder) / image.file_name)
             records.append(ImageRecord(image.image_id, split, True, file, None, 0, 0, labels))
+        elif present:
+            others.append(image.image_id)
+    if others:
+        notes.append(f"{split}: {len(others)} images of other classes left out: {listed(others)}")
     return records
 
 
@@ -182,8 +193,8 @@ def _check_sizes(index, annotations):
         )
 
 
-def records_to_predict(dataset: Dataset, root: Path) -> list[ImageRecord]:
-    """Records of the images that are only predicted: all of a folder, or those of a list.
+def records_to_predict(dataset: Dataset, root: Path) -> tuple[list[ImageRecord], tuple[str, ...]]:
+    """Records of the images that are only predicted: all of a folder, or those of a list; notes.
 
     Raises:
         InputError: the file or key that is wrong.
@@ -192,12 +203,12 @@ def records_to_predict(dataset: Dataset, root: Path) -> list[ImageRecord]:
     if not coco.test_images:
         if coco.test_list:
             raise InputError("dataset.coco.test_list: test_images is not set: name their folder")
-        return []
+        return [], ()
     folder = root / coco.test_images
     if not folder.is_dir():
         raise InputError(f"dataset.coco.test_images: the folder {folder} does not exist")
-    paths = [path for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS]
-    names = [path.name for path in paths if not path.name.startswith(".")]
+    found = list_images(folder)
+    names = [path.name for path in found.images]
     by_stem = {check_id(PurePosixPath(name).stem, str(folder)): name for name in sorted(names)}
     if len(by_stem) < len(names):
         twice = sorted(set(names) - set(by_stem.values()))
@@ -205,7 +216,8 @@ def records_to_predict(dataset: Dataset, root: Path) -> list[ImageRecord]:
     if coco.test_list:
         by_stem = _listed_files(root / coco.test_list, folder, by_stem)
     paths = {stem: str(PurePosixPath(coco.test_images) / n) for stem, n in by_stem.items()}
-    return [ImageRecord(i, "test", False, path, None, 0, 0, ()) for i, path in paths.items()]
+    records = [ImageRecord(i, "test", False, path, None, 0, 0, ()) for i, path in paths.items()]
+    return records, tuple(found.left_out(folder, "move them up"))
 
 
 def _listed_files(path, folder, by_stem):
