@@ -36,6 +36,7 @@ rule evaluate_segmentation:
         classes=of_stage("evaluation/segmentation.csv"),
         images=of_stage("evaluation/images.csv"),
         sizes=of_stage("evaluation/sizes.csv"),
+        uncertainty=of_stage("evaluation/uncertainty.csv"),
     log:
         log_of_stage("evaluate_segmentation.log"),
     threads: CONFIG.resources.small.threads
@@ -47,6 +48,7 @@ rule evaluate_segmentation:
         command(
             "--predictions {input.predictions}",
             "--predictions-crf {input.predictions_crf}",
+            "--uncertainty {output.uncertainty}",
             "--threads {threads}",
             SCORE_TABLES,
             DATA,
