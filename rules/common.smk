@@ -249,6 +249,24 @@ def network_job(job):
     }
 
 
+def reported(path, caption, category, **labels):
+    """An output that the report shows, by its labels; these may hold wildcards."""
+    return report(path, caption=f"report/{caption}.rst", category=category, labels=labels)
+
+
+def score_table(name, table):
+    """A table of a stage's evaluation for the report, where it is called `table`."""
+    of_run = {"variant": "{variant}", "seed": "{seed}", "stage": "{stage}"}
+    return reported(of_stage(f"evaluation/{name}.csv"), name, "Scores", table=table, **of_run)
+
+
+def figure(name, picture):
+    """A picture of all stages of a run for the report, where it is called `picture`."""
+    path = f"results/{{dataset}}/figures/{{variant}}_seed{{seed}}_{name}.png"
+    of_run = {"variant": "{variant}", "seed": "{seed}", "stage": "all"}
+    return reported(path, name, "Pictures", picture=picture, **of_run)
+
+
 def intermediate(path):
     """A map that `keep: final` removes once nothing needs it any more.
 

@@ -6,7 +6,7 @@ rule draw_curves:
         classifier=lambda wildcards: trained("/log.csv", classifier_of(CONFIG, wildcards.variant)),
         stages=lambda wildcards: stage_files(of_stage("train/log.csv"), wildcards),
     output:
-        "results/{dataset}/figures/{variant}_seed{seed}_curves.png",
+        figure("curves", "losses"),
     log:
         "results/logs/{dataset}/{variant}/draw_curves_seed{seed}.log",
     threads: CONFIG.resources.small.threads
@@ -38,7 +38,7 @@ rule draw_strip:
             wildcards,
         )[-1:],
     output:
-        "results/{dataset}/figures/{variant}_seed{seed}_strip.png",
+        figure("strip", "strip of images"),
     log:
         "results/logs/{dataset}/{variant}/draw_strip_seed{seed}.log",
     threads: CONFIG.resources.small.threads
