@@ -295,7 +295,7 @@ def finished(finished_workspace):
 
 SCORE_TABLES = [
     *("pseudo_labels", "pseudo_label_images", "pseudo_label_sizes"),
-    *("segmentation", "images", "sizes"),
+    *("segmentation", "images", "sizes", "uncertainty"),
 ]
 EXPECTED_FILES = [
     *files(f"{DEMO}/{{name}}", name=["index.csv", "classes.csv", "ground_truth.json", "root.txt"]),
