@@ -36,8 +36,8 @@ def page(report):
 
 
 def variable(page, name):
-    """What the page's script says of one of its variables."""
-    return json.loads(re.search(rf"^\s*var {name} = (.*);$", page, re.M)[1])
+    """What the page says of one of its variables, after all the libraries, which have some, too."""
+    return json.loads(re.findall(rf"^\s*var {name} = (.*);$", page, re.M)[-1])
 
 
 class Parts(HTMLParser):
@@ -52,7 +52,10 @@ class Parts(HTMLParser):
         self.named += [value for key, value in attributes if key in ("src", "href")]
         if tag in ("td", "th"):
             self.cells.append("")
-        self._cell = tag in ("td", "th") or (self._cell and tag != "tr")
+            self._cell = True
+
+    def handle_endtag(self, tag):
+        self._cell = self._cell and tag not in ("td", "th")
 
     def handle_data(self, data):
         if self._cell:
