@@ -11,7 +11,7 @@ WEIGHTS ?=
 CONFIG ?=
 BIN := .venv/bin
 
-.PHONY: help setup demo demo-seeds check gpu-check cancel kills memory test test-fast test-demo test-resnet38 test-slurm \
+.PHONY: help setup demo demo-seeds report check gpu-check cancel kills memory test test-fast test-demo test-resnet38 test-slurm \
 	test-slurm-full lint format clean
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo "make demo    run the embedded default to results/demo"
 	@echo "make demo-seeds  three data seeds, to docs/results/demo_seeds.csv (a quarter of an hour)"
 	@echo "make kills   kill trainings at random moments, to docs/results/kills.csv (a quarter of an hour)"
+	@echo "make report  scores and pictures of a finished run as one file, results/report.html (CONFIG=...)"
 	@echo "make check   look at data, weights, device and disk before a run (CONFIG=...)"
 	@echo "make gpu-check  does it compute rightly on this GPU, how fast, and after a kill (five minutes)"
 	@echo "make cancel  cancel the Slurm jobs that a killed Snakemake left in this folder (or RUN=...)"
@@ -58,6 +59,12 @@ demo-seeds: demo
 	$(BIN)/python -m workflow_scripts.summarise --stages 0 0 0 1 1 1 2 2 2 \
 		--pseudo-labels $(call TABLES,pseudo_labels) --segmentation $(call TABLES,segmentation) \
 		--output docs/results/demo_seeds.csv
+
+# Of the run that CONFIG describes, which has ended. A file .zip takes large results, too.
+REPORT ?= results/report.html
+report: setup
+	$(BIN)/snakemake -c 1 --report $(REPORT) --report-stylesheet rules/report/report.css \
+		$(if $(CONFIG),--configfile $(CONFIG))
 
 check: setup
 	$(BIN)/python -m workflow_scripts.check_run $(if $(CONFIG),--configfile $(CONFIG))

@@ -31,6 +31,9 @@ if " " not in IMAGE:
 include: "rules/common.smk"
 
 
+report: "rules/report/workflow.rst"
+
+
 wildcard_constraints:
     dataset=DATASET,
     variant=one_of(VARIANTS),

@@ -263,6 +263,17 @@ def network_job(job):
     }
 
 
+def reported(path, caption, category, **labels):
+    """An output that the report shows, by its labels; these may hold wildcards."""
+    return report(path, caption=f"report/{caption}.rst", category=category, labels=labels)
+
+
+def score_table(name, table):
+    """A table of a stage's evaluation for the report, where it is called `table`."""
+    of_run = {"variant": "{variant}", "seed": "{seed}", "stage": "{stage}"}
+    return reported(of_stage(f"evaluation/{name}.csv"), name, "Scores", table=table, **of_run)
+
+
 def intermediate(path):
     """A map that `keep: final` removes once nothing needs it any more.
 
@@ -375,6 +386,15 @@ def figure(name, seed=None, key=""):
     of_seed = "" if seed is None else f"_seed{seed}"
     stem = f"results/{{dataset}}/figures/{{variant}}{of_seed}_{name}"
     return {f"{key}{suffix}": f"{stem}.{suffix}" for suffix in ("png", "pdf", "csv")}
+
+
+def drawn(name, seed=None, key=""):
+    """The same as the outputs of a rule, of which the report shows the PNG."""
+    files = figure(name, seed, key)
+    of_run = {"variant": "{variant}", "seed": seed or "all", "stage": "all"}
+    caption, picture = f"figures/{name.partition('_')[0]}", name.replace("_", ", ")
+    png = reported(files[f"{key}png"], caption, "Pictures", picture=picture, **of_run)
+    return files | {f"{key}png": png}
 
 
 def tables(_):

@@ -6,7 +6,7 @@ rule evaluate_pseudo_labels:
         **DATA_INPUT,
         pseudo_labels=all_shards(of_stage("pseudo_labels/shard{shard}.h5")),
     output:
-        classes=of_stage("evaluation/pseudo_labels.csv"),
+        classes=score_table("pseudo_labels", "pseudo labels"),
         images=of_stage("evaluation/pseudo_label_images.csv"),
         sizes=of_stage("evaluation/pseudo_label_sizes.csv"),
         overlaps=of_stage("evaluation/pseudo_label_overlaps.csv"),
@@ -37,9 +37,10 @@ rule evaluate_segmentation:
         predictions=all_shards(of_stage("predictions/val/shard{shard}.h5")),
         predictions_crf=all_shards(of_stage("predictions_crf/val/shard{shard}.h5")),
     output:
-        classes=of_stage("evaluation/segmentation.csv"),
+        classes=score_table("segmentation", "predictions"),
         images=of_stage("evaluation/images.csv"),
-        sizes=of_stage("evaluation/sizes.csv"),
+        sizes=score_table("sizes", "predictions by size"),
+        uncertainty=score_table("uncertainty", "worth of the order"),
         overlaps=of_stage("evaluation/overlaps.csv"),
         confusion=of_stage("evaluation/confusion.csv"),
     log:
@@ -55,6 +56,7 @@ rule evaluate_segmentation:
         command(
             "--predictions {input.predictions}",
             "--predictions-crf {input.predictions_crf}",
+            "--uncertainty {output.uncertainty}",
             "--threads {threads}",
             SCORE_TABLES,
             DATA,
@@ -74,7 +76,15 @@ rule summarise:
             wildcards.variant,
         ),
     output:
-        "results/{dataset}/{variant}/summary.csv",
+        reported(
+            "results/{dataset}/{variant}/summary.csv",
+            "summary",
+            "Scores",
+            table="all stages",
+            variant="{variant}",
+            seed="all",
+            stage="all",
+        ),
     log:
         "results/logs/{dataset}/{variant}/summarise.log",
     threads: CONFIG.resources.small.threads

@@ -6,7 +6,7 @@ rule draw_curves:
         classifier=lambda wildcards: trained("log.csv", classifier_of(CONFIG, wildcards.variant)),
         stages=lambda wildcards: stage_files(of_stage("train/log.csv"), wildcards),
     output:
-        **figure("curves", "{seed}"),
+        **drawn("curves", "{seed}"),
     log:
         "results/logs/{dataset}/{variant}/draw_curves_seed{seed}.log",
     threads: CONFIG.resources.small.threads
@@ -38,7 +38,7 @@ rule draw_strip:
             wildcards,
         )[-1:],
     output:
-        **figure("strip", "{seed}"),
+        **drawn("strip", "{seed}"),
     log:
         "results/logs/{dataset}/{variant}/draw_strip_seed{seed}.log",
     threads: CONFIG.resources.small.threads
@@ -74,7 +74,7 @@ rule draw_results:
             stages_of(wildcards.variant)[-1],
         ),
     output:
-        **figure("results", "{seed}"),
+        **drawn("results", "{seed}"),
     log:
         "results/logs/{dataset}/{variant}/draw_results_seed{seed}.log",
     threads: CONFIG.resources.small.threads
@@ -103,7 +103,7 @@ rule draw_cams:
             wildcards,
         ),
     output:
-        **figure("cams", "{seed}"),
+        **drawn("cams", "{seed}"),
     log:
         "results/logs/{dataset}/{variant}/draw_cams_seed{seed}.log",
     threads: CONFIG.resources.small.threads
@@ -129,7 +129,7 @@ rule draw_affinity:
         **DATA_INPUT,
         model=lambda wildcards: of_stage("train/model.pt", stages_of(wildcards.variant)[-1]),
     output:
-        **figure("affinity", "{seed}"),
+        **drawn("affinity", "{seed}"),
     log:
         "results/logs/{dataset}/{variant}/draw_affinity_seed{seed}.log",
     threads: CONFIG.resources.infer.threads
@@ -153,7 +153,7 @@ rule draw_stages:
     input:
         "results/{dataset}/{variant}/summary.csv",
     output:
-        **figure("stages"),
+        **drawn("stages"),
     log:
         "results/logs/{dataset}/{variant}/draw_stages.log",
     threads: CONFIG.resources.small.threads
@@ -184,9 +184,9 @@ rule draw_scores:
             stage=stages_of(wildcards.variant),
         ),
     output:
-        **figure("classes", key="classes_"),
-        **figure("confusion", key="confusion_"),
-        **figure("sizes", key="sizes_"),
+        **drawn("classes", key="classes_"),
+        **drawn("confusion", key="confusion_"),
+        **drawn("sizes", key="sizes_"),
     log:
         "results/logs/{dataset}/{variant}/draw_scores.log",
     threads: CONFIG.resources.small.threads
@@ -214,7 +214,7 @@ rule draw_sweep:
     input:
         of_stage("evaluation/threshold_sweep.csv"),
     output:
-        **figure("sweep_stage{stage}", "{seed}"),
+        **drawn("sweep_stage{stage}", "{seed}"),
     log:
         log_of_stage("draw_sweep.log"),
     threads: CONFIG.resources.small.threads

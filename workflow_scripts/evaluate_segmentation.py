@@ -1,6 +1,7 @@
 """Scores of a stage's predictions on the val split: unrefined, refined, merged, after the CRF.
 
 By class, by image, and of objects by size. The merged ones are those of all views, before the CRF.
+And whether those images score low after the CRF that are said to need a look.
 """
 
 from collections.abc import Sequence
@@ -19,8 +20,9 @@ from workflow_scripts.jobs.scoring import (
 )
 from wsss.configuration.sections import Evaluation
 from wsss.datasets.index import ImageRecord
-from wsss.method.evaluation import tables_of
+from wsss.method.evaluation import order_table, tables_of, write_table
 from wsss.method.label_maps import merged_label_map
+from wsss.method.uncertainty import stored_uncertainty
 from wsss.storage.artifacts import ArtifactReader
 
 
@@ -29,6 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments.add_run(parser, "variant", "seed", "stage")
     parser.add_argument("--predictions", nargs="+", required=True)
     parser.add_argument("--predictions-crf", nargs="+", required=True)
+    parser.add_argument("--uncertainty", required=True, help="CSV: what the order is worth")
     add_score_tables(parser)
     args = parser.parse_args(argv)
     index = arguments.dataset_index(args)
@@ -44,7 +47,10 @@ def main(argv: list[str] | None = None) -> None:
     tables = {
         kind: tables_of(scores, index.classes, scored, len(val)) for kind, scores in totals.items()
     }
+    images = totals["crf"].images
+    sure = {image_id: stored_uncertainty(crf, image_id) for image_id in images}
     write_score_tables(args, stacked(tables))
+    write_table(args.uncertainty, order_table(images, sure))
 
 
 def kinds_of(plain: ArtifactReader) -> list[str]:

@@ -10,14 +10,15 @@ from workflow_scripts.jobs.export import run_of
 from wsss.compute.progress import progress
 from wsss.datasets.index import TEST, DatasetIndex, ImageRecord
 from wsss.errors import InputError
-from wsss.reports.mask_files import write_mask_files, write_mask_table
+from wsss.method.uncertainty import stored_uncertainty
+from wsss.reports.mask_files import MaskRow, write_mask_files, write_mask_table
 from wsss.storage.artifacts import ArtifactReader
 
 
 def export_image(
     folder: Path, index: DatasetIndex, record: ImageRecord, label: np.ndarray, alpha: float
-) -> tuple[str, ...]:
-    """Write both files of an image; returns its row of the table."""
+) -> dict[str, float]:
+    """Write both files of an image; returns the share of each class."""
     image = index.read_image(record)
     if label.shape != image.shape[:2]:
         raise InputError(
@@ -42,10 +43,12 @@ def main(argv: list[str] | None = None) -> None:
         index = arguments.dataset_index(args, test=True)
     records = [record for record in index.records if record.image_id in labels]
     folder = Path(args.output).parent
-    rows = [
-        export_image(folder, index, record, labels.read(record.image_id).array, args.alpha)
-        for record in progress(records, desc="masks", unit="image")
-    ]
+    rows = []
+    for record in progress(records, desc="masks", unit="image"):
+        uncertainty = stored_uncertainty(labels, record.image_id)
+        label = labels.read(record.image_id).array
+        shares = export_image(folder, index, record, label, args.alpha)
+        rows.append(MaskRow(record.image_id, shares, uncertainty))
     write_mask_table(args.output, rows)
 
 

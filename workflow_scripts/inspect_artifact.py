@@ -1,11 +1,17 @@
-"""Look into an artifact (.h5) or a checkpoint (.pt) of this workflow.
+"""Look into an artifact (.h5), a checkpoint (.pt) or a folder of results of this workflow.
 
 Without ID: what the file is, what it was made with and from, and what its arrays hold.
 With ID: the arrays of that image; with --png, a picture of the image and its maps.
 With --ids: every image id, one a line.
+With --compare: how an artifact differs from another one of its kind, and in which images.
+Of a folder: whether all artifacts and checkpoints in it are whole and belong together.
 
   python -m workflow_scripts.inspect_artifact results/demo/classifier/default/seed0/cams/shard0.h5
   python -m workflow_scripts.inspect_artifact FILE train_0007 --png train_0007.png
+  python -m workflow_scripts.inspect_artifact FILE --compare OTHER
+  python -m workflow_scripts.inspect_artifact results/demo
+
+Exit status: 0 if all is well, 1 if something could not be read, or a folder has a problem.
 """
 
 import os
@@ -17,12 +23,13 @@ from pathlib import Path
 import numpy as np
 
 from workflow_scripts.jobs.command import documented_parser, run
-from workflow_scripts.jobs.export import data_above
-from wsss.datasets.index import TEST, read_dataset
+from wsss.datasets.index import TEST, data_above, read_dataset
 from wsss.errors import InputError
+from wsss.reports.artifact_comparison import compare_artifacts
 from wsss.reports.artifact_pictures import draw_image
 from wsss.reports.drawing import save_picture
 from wsss.reports.inspection import Artifact, describe_artifact, describe_checkpoint, describe_image
+from wsss.reports.results_tree import check_tree
 
 
 def find_photograph(
@@ -48,21 +55,33 @@ def find_photograph(
     return image, mask, note
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None) -> int:
     args = _parse(argv)
     _check_arguments(args)
+    if Path(args.file).is_dir():
+        return look_through(args.file)
     text, picture = look(args)
     if picture is not None:
         save_picture(args.png, picture)
         text.append(f"\n{args.png} written")
     print_quietly(text)
+    return 0
+
+
+def look_through(folder: str) -> int:
+    """Say what lies in a folder of results; the exit status."""
+    text, problems = check_tree(folder)
+    found = f"{len(problems)} problem(s)" if problems else "all is well"
+    print_quietly([*text, "", *(f"problem: {line}" for line in problems), found])
+    return 1 if problems else 0
 
 
 def _parse(argv):
     parser = documented_parser(__doc__)
-    parser.add_argument("file", help="an artifact (.h5) or a checkpoint (model.pt)")
+    parser.add_argument("file", help="an artifact (.h5), a checkpoint (model.pt) or a folder")
     parser.add_argument("id", nargs="?", help="an image id")
     parser.add_argument("--ids", action="store_true", help="list every image id, and nothing else")
+    parser.add_argument("--compare", metavar="OTHER", help="another artifact of the same kind")
     parser.add_argument("--png", help="draw the image with its maps to this file")
     parser.add_argument("--data", help="folder with index.csv; default: the nearest above the file")
     parser.add_argument("--root", help="folder of the photographs, if they have moved")
@@ -70,10 +89,12 @@ def _parse(argv):
 
 
 def _check_arguments(args):
-    if Path(args.file).is_dir():
-        raise InputError(f"{args.file}: a folder; name a file in it, e.g. shard0.h5")
-    if (args.id or args.ids) and _is_checkpoint(args.file):
-        raise InputError(f"{args.file}: a checkpoint holds no images; leave ID and --ids out")
+    if Path(args.file).is_dir() and (args.id or args.ids or args.compare or args.png):
+        raise InputError(f"{args.file}: a folder; leave ID and options out, or name a file in it")
+    if (args.id or args.ids or args.compare) and _is_checkpoint(args.file):
+        raise InputError(f"{args.file}: a checkpoint holds no images; leave ID and options out")
+    if args.compare and (args.id or args.ids or args.png):
+        raise InputError("--compare takes all images of both files: leave ID, --ids and --png out")
     if args.ids and (args.id or args.png):
         raise InputError("--ids lists every image, and nothing else: leave ID and --png out")
     if args.png and not args.id:
@@ -91,6 +112,8 @@ def look(args: Namespace) -> tuple[list[str], np.ndarray | None]:
     if _is_checkpoint(args.file):
         return describe_checkpoint(args.file), None
     artifact = Artifact(args.file)
+    if args.compare:
+        return compare_artifacts(artifact, Artifact(args.compare)), None
     if args.ids:
         return list(artifact.ids), None
     if args.id is None:

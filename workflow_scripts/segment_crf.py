@@ -1,4 +1,4 @@
-"""Label maps of a shard after the test CRF, from the merged probabilities."""
+"""Label maps of a shard after the test CRF, and how sure they are by the probabilities."""
 
 from dataclasses import dataclass
 
@@ -10,22 +10,24 @@ from wsss.compute.parallel import map_images
 from wsss.configuration.sections import Crf
 from wsss.datasets.index import DatasetIndex, ImageRecord
 from wsss.method.label_maps import label_map_of
+from wsss.method.uncertainty import Uncertainty, uncertainty_of
 from wsss.storage.artifacts import ArtifactReader, ArtifactWriter
 
 
 @dataclass
 class CrfLabels:
-    """The label map of a record; picklable, so that processes can share the work."""
+    """Label map and uncertainty of a record; picklable, so that processes can share the work."""
 
     index: DatasetIndex
     predictions: ArtifactReader
     crf: Crf
 
-    def __call__(self, record: ImageRecord) -> np.ndarray:
+    def __call__(self, record: ImageRecord) -> tuple[np.ndarray, Uncertainty]:
         image = self.index.read_image(record)
         prediction = self.predictions.read(record.image_id)
         probabilities, labels = prediction.array["probabilities"], prediction.attributes["keys"]
-        return label_map_of(image, probabilities, labels, self.crf)
+        label_map = label_map_of(image, probabilities, labels, self.crf)
+        return label_map, uncertainty_of(label_map, probabilities, labels)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -49,8 +51,8 @@ def main(argv: list[str] | None = None) -> None:
         expected=[record.image_id for record in records],
     ) as artifact:
         labels = map_images(work, records, args.threads, "CRF")
-        for record, label in zip(records, labels, strict=True):
-            artifact.write(record.image_id, label)
+        for record, (label_map, uncertainty) in zip(records, labels, strict=True):
+            artifact.write(record.image_id, label_map, **uncertainty._asdict())
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@
 
 MODEL is the checkpoint of a stage, and the only file that is needed. In DIR, then: <name>.png,
 whose values are classes, <name>_overlay.jpg, classes.csv (value, name, colour) and masks.csv
-(share of each class). Scales, flip and merge are those of the recipe `paper` unless you say
-otherwise; what a run of the workflow uses, its section `prediction` says.
+(share of each class, and how sure the mask is: what most needs a look comes first). Scales, flip
+and merge are those of the recipe `paper` unless you say otherwise; what a run of the workflow
+uses, its section `prediction` says.
 
 Exit status: 0 if all is well, 1 if a photograph could not be segmented (the others are), or
 nothing could be done.
@@ -25,6 +26,7 @@ from wsss.configuration.sections import SEGMENTATION_CRF
 from wsss.errors import InputError, printable, reason_of
 from wsss.method.segmenter import Segmenter, load_segmenter
 from wsss.reports.mask_files import (
+    MaskRow,
     mask_names,
     write_class_table,
     write_mask_files,
@@ -97,7 +99,7 @@ def main(argv: list[str] | None = None) -> int:
         note(f"error: {each.line}")
     rows = segment_all(segmenter, photographs, folder, args.alpha)
     known = {*photographs, *(each.image_id for each in refused if each.image_id)}
-    for image_id in known - {row[0] for row in rows}:
+    for image_id in known - {row.image_id for row in rows}:
         inputs.remove_results(folder, image_id)
     write_mask_table(folder / "masks.csv", rows)
     failed = len(photographs) + len(refused) - len(rows)
@@ -120,18 +122,19 @@ def segmenter_of(args: argparse.Namespace) -> Segmenter:
 
 def segment_all(
     segmenter: Segmenter, photographs: dict[str, Path], folder: Path, alpha: float
-) -> list[tuple[str, ...]]:
+) -> list[MaskRow]:
     """The rows of masks.csv; a photograph that cannot be segmented is one line, and no row."""
     rows = []
     for image_id, path in progress(photographs.items(), desc="segmenting", unit="image"):
         try:
             image = read_photograph(path)
-            label = segmenter(image)
+            label, uncertainty = segmenter(image)
         except InputError as error:
             line = str(error) if str(path) in str(error) else f"{path}: {error}"
             note(f"error: {printable(line)}")
             continue
-        rows.append(write_mask_files(folder, image_id, image, label, segmenter.classes, alpha))
+        shares = write_mask_files(folder, image_id, image, label, segmenter.classes, alpha)
+        rows.append(MaskRow(image_id, shares, uncertainty))
     return rows
 
 

@@ -32,6 +32,7 @@ CAMS = np.random.default_rng(1).random((2, 6, 8)).astype(np.float16)
 KEYS = [0, 1]
 ALL = {"variant": "auxsegnet", "seed": 0, "stage": 1}
 FIRST = {"seed": 0, "stage": 0}
+SURE = {"confidence": 0.75, "uncertain": 0.125}
 PROBABILITIES = np.full((3, 6, 8), 1 / 3, np.float16)
 FILES = {
     "cams0": ("cams", FIRST, "train", CAMS, {"keys": KEYS}),
@@ -46,8 +47,8 @@ FILES = {
         {"unrefined": LABEL, "refined": LABEL, "probabilities": PROBABILITIES},
         {"keys": [0, 1, 2]},
     ),
-    "val_crf": ("predictions_crf", ALL, "val", LABEL, {}),
-    "test_crf": ("predictions_crf", ALL, "test", LABEL, {}),
+    "val_crf": ("predictions_crf", ALL, "val", LABEL, SURE),
+    "test_crf": ("predictions_crf", ALL, "test", LABEL, SURE),
 }
 
 
@@ -160,7 +161,7 @@ COMMANDS = {
     "evaluate_segmentation": Command(
         {"--predictions": "val", "--predictions-crf": "val_crf"},
         {"val": (*RUN, "split"), "val_crf": (*RUN, "split")},
-        SCORE_TABLES,
+        SCORE_TABLES | {"--uncertainty": "uncertainty.csv"},
         settings={"ignore_prediction": "miss"},
     ),
     "draw_strip": Command(

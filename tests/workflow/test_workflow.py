@@ -344,6 +344,7 @@ def finished(finished_workspace):
 SCORE_TABLES = [
     "pseudo_labels",
     "segmentation",
+    "uncertainty",
     *files(
         "{of}{kind}", of=["pseudo_label_", ""], kind=["images", "sizes", "overlaps", "confusion"]
     ),

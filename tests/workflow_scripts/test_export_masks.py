@@ -22,6 +22,11 @@ from wsss.storage.artifacts import ArtifactWriter
 
 CLASSES = ("cat", "dog", "sheep")
 SPLITS = {"a": "val", "b": "val", "a_overlay": "test"}
+SURE = {
+    "a": {"confidence": 0.75, "uncertain": 0.125},
+    "b": {"confidence": 0.98765, "uncertain": 0.0},
+    "a_overlay": {"confidence": 0.3, "uncertain": 0.05},
+}
 
 
 def label_of(number):
@@ -57,7 +62,7 @@ def artifact(path, index, labels, **changes):
         expected=list(labels),
     ) as writer:
         for image_id, label in labels.items():
-            writer.write(image_id, label)
+            writer.write(image_id, label, **SURE[image_id])
     return str(path)
 
 
@@ -108,19 +113,30 @@ def test_overlay_tints_objects_only(tmp_path, shards):
 
 def test_table_names_files_classes_and_shares(tmp_path, shards):
     rows = export(tmp_path, shards)
-    assert list(rows) == ["a", "b", "a_overlay"]
+    assert list(rows) == ["a_overlay", "a", "b"]  # what most needs a look comes first
     assert rows["a"] == {
         "image_id": "a",
         "mask": "a.png",
         "overlay": "a_overlay.jpg",
         "classes": "cat;sheep",
         "shares": "cat=0.5;sheep=0.1",
+        "confidence": "0.7500",
+        "uncertain": "0.1250",
     }
     assert rows["b"]["classes"] == rows["b"]["shares"] == ""
     assert rows["a_overlay"]["shares"] == "dog=0.5"
     named = {row[key] for row in rows.values() for key in ("mask", "overlay")}
     assert len(named) == 6  # an id that looks like another one's overlay overwrites nothing
     assert named | {"masks.csv"} == {path.name for path in (tmp_path / "masks").iterdir()}
+
+
+def test_label_maps_that_say_nothing_of_it_are_refused(tmp_path, dataset, monkeypatch):
+    """As of the version before: masks without an order would pass for ones that are all sure."""
+    monkeypatch.setitem(SURE, "b", {"confidence": 0.5})
+    old = artifact(tmp_path / "old.h5", dataset, {"b": label_of(0)})
+    with pytest.raises(InputError, match=r"old\.h5: image b without 'uncertain'.*remake it"):
+        export(tmp_path, [old])
+    assert not (tmp_path / "masks").exists()
 
 
 def test_files_of_other_images_are_left_alone(tmp_path, shards):

@@ -1,5 +1,6 @@
 """Looking into artifacts and checkpoints: what is said, what is drawn, what is refused."""
 
+import copy
 import os
 import subprocess
 import sys
@@ -266,6 +267,157 @@ def test_an_image_without_labels_is_drawn(tmp_path, capsys):
     assert "nothing to draw" in refused(tmp_path / "a.h5", "x", "--png", tmp_path / "a.png")
 
 
+# --- two files, and a folder ---------------------------------------------------------------------
+
+
+def changed(folder, name, kind, change, ids=("train_0001", "train_0002"), **identity):
+    """An artifact like that of `results`, of which `change` has changed the last image."""
+    array, attributes = RECORDS[kind]
+    path = folder / name
+    with ArtifactWriter(
+        path,
+        kind,
+        identity={"dataset": "tiny", "stage": 1, "classes": list(CLASSES)} | identity,
+        parameters={"scales": [1.0], "crf": {"iterations": 10}},
+        sources={},
+        expected=ids,
+    ) as writer:
+        for image_id in ids:
+            content = {"array": array, "attributes": dict(attributes)}
+            if image_id == ids[-1]:
+                content |= change(copy.deepcopy(content))
+            writer.write(image_id, content["array"], **content["attributes"], size=list(SIZE))
+    return path
+
+
+def test_two_artifacts_differ_where_they_were_changed(results, tmp_path, capsys):
+    def change(content):
+        content["array"]["refined"][:3, :] = 0  # a 16th of the pixels, from dog to background
+        content["array"]["probabilities"][1, 2, 3] = 0.875
+        return content
+
+    path = changed(tmp_path, "b.h5", "predictions", change, stage=3)
+    text = look(capsys, results / "predictions/shard0.h5", "--compare", path)
+    assert row_of(text, "stage") == "stage 1 | 3"
+    assert row_of(text, "scales") == "scales [0.5, 1.0] | [1.0]"
+    assert "iterations" not in text and "dataset" not in text
+    assert row_of(text, "images") == "images 2 in both"
+    assert row_of(text, "refined") == "refined share of pixels 2 1 train_0002 0.0625"
+    assert row_of(text, "unrefined") == "unrefined share of pixels 2 0 -"
+    assert row_of(text, "probabilities") == "probabilities absolute 2 1 train_0002 0.375"
+
+
+def test_a_map_of_a_class_that_one_file_lacks_counts_as_0(results, tmp_path, capsys):
+    def change(content):
+        array, attributes = content["array"], content["attributes"]
+        array["probabilities"] = np.full((2, 6, 8), 0.5, np.float16)
+        array["probabilities"][1] = 0.25
+        attributes["keys"] = [0, 1]  # cat, where the other has a dog of 0.5
+        return content
+
+    path = changed(tmp_path, "b.h5", "predictions", change)
+    text = look(capsys, results / "predictions/shard0.h5", "--compare", path)
+    assert row_of(text, "probabilities") == "probabilities absolute 2 1 train_0002 0.5"
+
+
+def test_numbers_shapes_and_images_of_one_file_alone(results, tmp_path, capsys):
+    def change(content):
+        content["attributes"]["confidence"] = 0.75
+        return content | {"array": label()[:-1]}
+
+    path = changed(tmp_path, "b.h5", "predictions_crf", change, ids=("train_0001",))
+    text = look(capsys, results / "predictions_crf/shard0.h5", "--compare", path)
+    assert "1 in both" in text
+    (line,) = [line for line in text.splitlines() if "alone" in line]
+    assert "shard0.h5 alone: train_0002" in line
+    shape = "predictions_crf share of pixels 1 1 train_0001 (another shape)"
+    assert row_of(text, "predictions_crf") == shape
+    assert row_of(text, "confidence") == "confidence absolute 1 1 train_0001 (another shape)"
+
+
+def test_the_same_content_is_said_to_be_the_same(results, tmp_path, capsys):
+    path = changed(tmp_path, "b.h5", "cams", lambda content: content, stage=2)
+    text = look(capsys, results / "cams/shard0.h5", "--compare", path)
+    assert row_of(text, "content") == "content identical" and "absolute" not in text
+
+
+def test_only_artifacts_of_one_kind_are_compared(results):
+    cams, saliency = results / "cams/shard0.h5", results / "saliency/shard0.h5"
+    assert "give two of one kind" in refused(cams, "--compare", saliency)
+    assert "leave ID, --ids and --png out" in refused(cams, "train_0001", "--compare", cams)
+    assert "leave ID and options out" in refused(results, "--compare", cams)
+
+
+def folder_problems(capsys, folder):
+    """The exit status for a folder, and its lines on problems."""
+    status = inspect_artifact.main([str(folder)])
+    text = capsys.readouterr().out
+    assert ("all is well" in text) == (status == 0)
+    return status, [line for line in text.splitlines() if line.startswith("problem: ")]
+
+
+def test_a_whole_folder_is_well(results, capsys):
+    (results / "cams" / ".shard0.host-1.partial.h5").write_bytes(b"of a job that is under way")
+    assert folder_problems(capsys, results) == (0, [])
+    text = look(capsys, results)
+    for kind in RECORDS:
+        assert row_of(text, f"{kind} ").startswith(f"{kind} 1 2 ")
+    assert folder_problems(capsys, results / "cams") == (0, [])
+
+
+def test_damage_in_a_folder_is_found(results, capsys):
+    path = results / "cams" / "shard0.h5"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.unlink()
+    path.write_bytes(content)
+    (results / "model.pt").write_bytes(b"no checkpoint")
+    status, problems = folder_problems(capsys, results)
+    assert status == 1 and len(problems) == 2
+    assert f"{path}: damaged since it was written" in problems[0]
+    assert f"{results / 'model.pt'}: not a readable checkpoint" in problems[1]
+
+
+def test_a_missing_image_and_another_index_are_found(results, capsys):
+    changed(results, "cams2/shard0.h5", "cams", lambda same: same, ids=("train_0002",))
+    status, (problem,) = folder_problems(capsys, results)
+    assert status == 1
+    assert problem == f"problem: {results / 'cams2'}: 1 image(s) of the index missing: train_0001"
+    changed(results, "cams2/shard1.h5", "cams", lambda same: same, ids=("train_0001",))
+    assert folder_problems(capsys, results) == (0, [])
+    changed(results, "old.h5", "cams", lambda same: same, index_digest="12ab")
+    status, (problem,) = folder_problems(capsys, results)
+    assert status == 1 and "old.h5: made for another index.csv; remake it" in problem
+
+
+def test_a_file_made_from_an_older_one_is_found(results, capsys):
+    source, made = results / "source.h5", results / "made.h5"
+    changed(results, "source.h5", "cams", lambda same: same)
+    with h5py.File(source) as file:
+        digest = file.attrs["content_digest"]
+    with ArtifactWriter(
+        made,
+        "pseudo_labels",
+        identity={},
+        parameters={},
+        # As the workflow names it: from the folder of the run, which has `results`.
+        sources={"results/tiny/source.h5": digest, "results/tiny/gone.h5": "12ab"},
+        expected=["train_0001", "train_0002"],
+    ) as writer:
+        for image_id in ("train_0001", "train_0002"):
+            writer.write(image_id, label())
+    assert folder_problems(capsys, results) == (0, [])
+    source.unlink()
+    changed(results, "source.h5", "cams", lambda same: {"array": same["array"] + np.float16(0.5)})
+    status, (problem,) = folder_problems(capsys, results)
+    assert status == 1
+    assert problem.startswith(f"problem: {made}: made from another results/tiny/source.h5; ")
+
+
+def test_a_folder_without_results_is_refused(tmp_path):
+    assert "no artifact (.h5) or checkpoint (.pt) in it" in refused(tmp_path)
+
+
 # --- refusals ------------------------------------------------------------------------------------
 
 
@@ -302,5 +454,4 @@ def test_files_that_cannot_be_read_are_refused(results, tmp_path):
     assert "not a readable checkpoint" in refused(tmp_path / "text.pt")
     assert "no artifact of this workflow" in refused(tmp_path / "foreign.h5")
     assert "no such file" in refused(tmp_path / "absent.h5")
-    assert "a folder" in refused(results / "cams")
     assert "holds no images" in refused(tmp_path / "text.pt", "train_0001")

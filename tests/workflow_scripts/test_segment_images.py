@@ -115,7 +115,7 @@ def model(dataset, tmp_path_factory):
 
 
 def expected_labels(folder, dataset, model, crf):
-    """Image id -> label map, as the workflow's two commands make them."""
+    """Image id -> label map and what is said of it, as the workflow's two commands make them."""
     run = ["--data", str(dataset[0]), "--variant", "auxsegnet", "--seed", "0", "--stage", "2"]
     run += ["--split", "val", "--shard", "0", "--shards", "1"]
     views = json.dumps(VIEWS | {"long_side": LONG_SIDE, "precision": "fp32"})
@@ -125,7 +125,7 @@ def expected_labels(folder, dataset, model, crf):
     crf = ["--settings", crf.model_dump_json(), "--predictions", predictions]
     segment_crf.main([*run, *crf, "--output", str(labels)])
     reader = ArtifactReader(labels, "predictions_crf")
-    return {image_id: reader.read(image_id).array for image_id in reader.ids}
+    return {image_id: reader.read(image_id) for image_id in reader.ids}
 
 
 def call(*arguments):
@@ -162,9 +162,14 @@ def table(path):
 def test_masks_are_those_of_the_workflow(outcome, dataset, model, tmp_path):
     expected = expected_labels(tmp_path, dataset, model, SEGMENTATION_CRF)
     assert len(expected) == len(dataset[1].records) > 8
-    for image_id, label in expected.items():
-        np.testing.assert_array_equal(label_of(outcome[2] / f"{image_id}.png"), label)
-    assert len(np.unique(np.concatenate([m.flatten() for m in expected.values()]))) > 1
+    rows = {row["image_id"]: row for row in table(outcome[2] / "masks.csv")}
+    for image_id, record in expected.items():
+        np.testing.assert_array_equal(label_of(outcome[2] / f"{image_id}.png"), record.array)
+        for name in ("confidence", "uncertain"):
+            assert rows[image_id][name] == f"{record.attributes[name]:.4f}"
+    assert len(np.unique(np.concatenate([r.array.flatten() for r in expected.values()]))) > 1
+    order = [float(row["confidence"]) for row in rows.values()]
+    assert order == sorted(order) and len(set(order)) > 5
 
 
 def test_without_crf_too(photographs, dataset, model, tmp_path):
@@ -175,8 +180,8 @@ def test_without_crf_too(photographs, dataset, model, tmp_path):
     files = [str(photographs / names[image_id]) for image_id in expected]
     options = ["--out", str(tmp_path / "out"), *VIEW_OPTIONS, "--no-crf", "--device", "cpu"]
     assert segment_images.main([str(model), *files, *options]) == 0
-    for image_id, label in expected.items():
-        np.testing.assert_array_equal(label_of(tmp_path / "out" / f"{image_id}.png"), label)
+    for image_id, record in expected.items():
+        np.testing.assert_array_equal(label_of(tmp_path / "out" / f"{image_id}.png"), record.array)
 
 
 def test_broken_ones_are_a_line_each_and_the_others_are_made(outcome, photographs):

@@ -7,7 +7,7 @@ from pathlib import Path
 from workflow_scripts.jobs import arguments
 from workflow_scripts.jobs.command import documented_parser
 from wsss.compute.parallel import map_images
-from wsss.datasets.index import DatasetIndex, read_dataset
+from wsss.datasets.index import DatasetIndex, data_above, read_dataset
 from wsss.errors import InputError
 from wsss.storage.artifacts import ArtifactReader
 
@@ -42,11 +42,6 @@ def export_images(
     """Call `work` with the record of each image of the artifacts."""
     for _ in map_images(work, [index.record(i) for i in reader.ids], threads, desc):
         pass
-
-
-def data_above(path: str | Path) -> Path | None:
-    """The nearest folder above a file that holds the index of a data set, or None."""
-    return next((f for f in Path(path).resolve().parents if (f / "index.csv").is_file()), None)
 
 
 def run_of(path: str | Path) -> dict[str, str | int]:

@@ -388,6 +388,11 @@ def read_dataset(
     return _read_index(files, folder / CLASSES_FILE, root or _read_root(folder / ROOT_FILE))
 
 
+def data_above(path: str | Path) -> Path | None:
+    """The nearest folder above a file that holds the index of a data set, or None."""
+    return next((f for f in Path(path).resolve().parents if (f / INDEX_FILE).is_file()), None)
+
+
 def _read_root(path):
     try:
         return path.read_text(encoding="utf-8").rstrip("\n")

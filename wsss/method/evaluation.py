@@ -12,7 +12,9 @@ from wsss.datasets.index import ImageRecord
 from wsss.errors import InputError, reason_of
 from wsss.method.metrics import ConfusionMatrix, iou_of, mean_defined
 from wsss.method.object_sizes import SIZES
+from wsss.method.risk_coverage import order_scores
 from wsss.method.scores import Scores
+from wsss.method.uncertainty import Uncertainty
 from wsss.storage.files import atomic_path
 
 MEAN = "mean"
@@ -122,6 +124,30 @@ def _sizes_of(objects, class_id, name):
         iou = 100 * math.fsum(ious) / len(ious) if ious else math.nan
         head = {"class_id": class_id, "class": name, "size": size}
         yield head | {"instances": len(ious), "iou": iou}
+
+
+def order_table(images: Mapping[str, float], sure: Mapping[str, Uncertainty]) -> pd.DataFrame:
+    """Whether those images score low that most need a look.
+
+    Args:
+        images: as in `Scores`; images of which nothing is known do not count.
+        sure: the `Uncertainty` of each.
+
+    Returns:
+        DataFrame, a row for each order (by confidence, ascending; by uncertain, descending):
+        order, images, and the `order_scores` in percent.
+    """
+    known = [image_id for image_id, iou in images.items() if not math.isnan(iou)]
+    ious = np.array([images[image_id] for image_id in known])
+    doubts = {
+        "confidence": np.array([-sure[image_id].confidence for image_id in known]),
+        "uncertain": np.array([sure[image_id].uncertain for image_id in known]),
+    }
+    rows = []
+    for order, doubt in doubts.items():
+        scores = {name: 100 * score for name, score in order_scores(ious, doubt).items()}
+        rows.append({"order": order, "images": len(known)} | scores)
+    return pd.DataFrame(rows)
 
 
 def tables_of(

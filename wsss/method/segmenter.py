@@ -12,19 +12,20 @@ from wsss.configuration.sections import Crf
 from wsss.errors import InputError
 from wsss.method.inference import Viewer, predict
 from wsss.method.label_maps import label_map_of
+from wsss.method.uncertainty import Uncertainty, uncertainty_of
 from wsss.storage.checkpoint import load_network
 
 
 @dataclass(frozen=True)
 class Segmenter:
-    """Photograph -> label map."""
+    """Photograph -> label map, and how sure it is."""
 
     viewer: Viewer  # of a network that segments
     classes: Sequence[str]  # names of its object classes
     views: dict[str, Any]  # scales, flip and merge, as in section `prediction`
     crf: Crf  # section `prediction.crf`; 0 iterations: none
 
-    def __call__(self, image: np.ndarray) -> np.ndarray:
+    def __call__(self, image: np.ndarray) -> tuple[np.ndarray, Uncertainty]:
         """uint8 RGB (H, W, 3) -> uint8 class ids (H, W); what `segment` and `segment_crf` give.
 
         Raises:
@@ -32,7 +33,8 @@ class Segmenter:
         """
         try:
             arrays, labels = predict(self.viewer, image, **self.views)
-            return label_map_of(image, arrays["probabilities"], labels, self.crf)
+            label_map = label_map_of(image, arrays["probabilities"], labels, self.crf)
+            return label_map, uncertainty_of(label_map, arrays["probabilities"], labels)
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ class Artifact:
     """An opened artifact: its header, and records with a name for every array."""
 
     def __init__(self, path: str | Path):
+        self.path = path
         self.reader = ArtifactReader(path)
         (self.header,) = self.reader.headers.values()
         self.kind = self.header["kind"]
@@ -67,13 +69,13 @@ def describe_artifact(artifact: Artifact, path: str | Path) -> list[str]:
     header, ids = artifact.header, artifact.ids
     lines = [
         f"{path}  ({readable_bytes(Path(path).stat().st_size)})",
-        _line("kind", f"{artifact.kind}, schema {header['schema_version']}"),
-        _line("content digest", header["content_digest"]),
+        line_of("kind", f"{artifact.kind}, schema {header['schema_version']}"),
+        line_of("content digest", header["content_digest"]),
         *_identity_lines(header),
         *_mapping_lines("parameters", header["parameters"]),
         *_mapping_lines("made from", header["sources"]),
-        _line("versions", ", ".join(f"{k} {v}" for k, v in header["versions"].items())),
-        _line("images", f"{len(ids)}: {listed(ids, 6)}" if ids else "none"),
+        line_of("versions", ", ".join(f"{k} {v}" for k, v in header["versions"].items())),
+        line_of("images", f"{len(ids)}: {listed(ids, 6)}" if ids else "none"),
     ]
     return [*lines, *_array_lines(artifact)] if ids else lines
 
@@ -83,9 +85,9 @@ def _identity_lines(header):
     for key in IDENTITY_KEYS:
         value = header.get(key)
         if key == "classes" and value is not None:
-            lines.append(_line("classes", f"{len(value)}: {', '.join(value)}"))
+            lines.append(line_of("classes", f"{len(value)}: {', '.join(value)}"))
         elif value is not None:
-            lines.append(_line(key.replace("_", " "), value))
+            lines.append(line_of(key.replace("_", " "), value))
     return lines
 
 
@@ -101,10 +103,10 @@ def _array_lines(artifact):
     for name, parts in found.items():
         dtypes, shapes, lows, highs = zip(*parts, strict=True)
         low, high = min(lows), max(highs)
-        values = f"{_number(low)} .. {_number(high)}" if low <= high else "-"
+        values = f"{number_text(low)} .. {number_text(high)}" if low <= high else "-"
         rows.append((name, "/".join(sorted(set(dtypes))), _shapes(shapes), values))
     of = "all images" if step == 1 else f"{len(sample)} images, evenly spaced"
-    return ["", *_table(rows), f"(shapes and values of {of})"]
+    return ["", *table_lines(rows), f"(shapes and values of {of})"]
 
 
 def _summary(array):
@@ -125,17 +127,17 @@ def describe_image(artifact: Artifact, image_id: str) -> list[str]:
     """Lines on the arrays of one image."""
     arrays, attributes = artifact.read(image_id)
     lines = [f"{image_id}  ({artifact.kind})"]
-    lines += [_line(name, value) for name, value in attributes.items()]
+    lines += [line_of(name, value) for name, value in attributes.items()]
     rows = [("array", "type", "shape", "min", "mean", "max")]
     for name, array in arrays.items():
         rows.append((name, str(array.dtype), _shapes([array.shape]), *_statistics(array)))
         names = artifact.map_names(name, array, attributes) or []
         for name_of_map, part in zip(names, array, strict=False):
             rows.append((f"  {name_of_map}", "", "", *_statistics(part)))
-    lines += ["", *_table(rows)]
+    lines += ["", *table_lines(rows)]
     for name, array in arrays.items():
         if artifact.is_label_map(name):
-            lines += ["", *_table(_label_rows(name, array, artifact.classes))]
+            lines += ["", *table_lines(_label_rows(name, array, artifact.classes))]
     return lines
 
 
@@ -143,7 +145,7 @@ def _statistics(array):
     if array.size == 0:
         return ("-", "-", "-")
     values = array.astype(np.float64)
-    return tuple(_number(v) for v in (values.min(), values.mean(), values.max()))
+    return tuple(number_text(v) for v in (values.min(), values.mean(), values.max()))
 
 
 def _label_rows(name, labels, classes):
@@ -165,33 +167,35 @@ def describe_checkpoint(path: str | Path) -> list[str]:
     state = checkpoint["model"]
     return [
         f"{path}  ({readable_bytes(Path(path).stat().st_size)})",
-        _line("kind", f"checkpoint, {checkpoint['format']}"),
-        _line("digest", checkpoint["digest"]),
+        line_of("kind", f"checkpoint, {checkpoint['format']}"),
+        line_of("digest", checkpoint["digest"]),
         *_identity_lines(checkpoint["identity"]),
         *_mapping_lines("network", checkpoint["arguments"]),
         *_mapping_lines("settings", checkpoint["parameters"]),
         *_mapping_lines("made from", checkpoint.get("sources"), empty="not recorded"),
-        _line("weights", f"{sum(t.numel() for t in state.values()):,} in {len(state)} tensors"),
+        line_of("weights", f"{sum(t.numel() for t in state.values()):,} in {len(state)} tensors"),
     ]
 
 
-def _line(name, value):
+def line_of(name: str, value: Any) -> str:
+    """A name and its value."""
     return f"{name:<15} {value}"
 
 
 def _mapping_lines(name, mapping, empty="none"):
     """A line per entry; nested sections stay JSON."""
     if not mapping:
-        return [_line(name, empty)]
+        return [line_of(name, empty)]
     width = max(map(len, mapping))
     texts = [
         f"{key:<{width}}  {value if isinstance(value, str) else json.dumps(value)}"
         for key, value in mapping.items()
     ]
-    return [_line(name if number == 0 else "", text) for number, text in enumerate(texts)]
+    return [line_of(name if number == 0 else "", text) for number, text in enumerate(texts)]
 
 
-def _table(rows):
+def table_lines(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Rows of cells in columns as wide as their widest."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip()
@@ -199,5 +203,6 @@ def _table(rows):
     ]
 
 
-def _number(value):
+def number_text(value: float) -> str:
+    """A number with four digits that count."""
     return f"{value:.4g}"

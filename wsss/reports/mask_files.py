@@ -2,17 +2,27 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from wsss.datasets.index import check_id
 from wsss.errors import InputError
+from wsss.method.uncertainty import Uncertainty
 from wsss.reports.drawing import class_name, class_palette, overlay, save_picture
 from wsss.storage.files import write_csv
 from wsss.storage.palette import write_palette_png
 
-MASK_COLUMNS = ("image_id", "mask", "overlay", "classes", "shares")
+MASK_COLUMNS = ("image_id", "mask", "overlay", "classes", "shares", *Uncertainty._fields)
 COLOUR_COLUMNS = ("class_id", "name", "colour")
+
+
+class MaskRow(NamedTuple):
+    """What masks.csv says of an image."""
+
+    image_id: str
+    shares: dict[str, float]  # of the pixels, by the name of the object class
+    uncertainty: Uncertainty
 
 
 def mask_names(image_id: str) -> tuple[str, str]:
@@ -30,8 +40,8 @@ def write_mask_files(
     label: np.ndarray,
     classes: Sequence[str],
     alpha: float,
-) -> tuple[str, ...]:
-    """Write mask and overlay of an image; returns its row of the table.
+) -> dict[str, float]:
+    """Write mask and overlay of an image; returns its `class_shares`.
 
     Args:
         folder: where the files go.
@@ -47,9 +57,7 @@ def write_mask_files(
     mask, tinted = (_inside(Path(folder), name) for name in names)
     write_palette_png(mask, label, palette=class_palette())
     save_picture(tinted, overlay(image, label, alpha))
-    shares = class_shares(label, classes)
-    text = ";".join(f"{name}={share:.4g}" for name, share in shares.items())
-    return (image_id, mask.name, tinted.name, ";".join(shares), text)
+    return class_shares(label, classes)
 
 
 def class_shares(label: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
@@ -62,9 +70,16 @@ def class_shares(label: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
     }
 
 
-def write_mask_table(path: Path, rows: Iterable[tuple[str, ...]]) -> None:
-    """masks.csv: the rows of `write_mask_files`."""
-    write_csv(path, MASK_COLUMNS, rows)
+def write_mask_table(path: Path, rows: Iterable[MaskRow]) -> None:
+    """masks.csv; what most needs a look comes first."""
+    ordered = sorted(rows, key=lambda row: (row.uncertainty.confidence, row.image_id))
+    write_csv(path, MASK_COLUMNS, map(_cells, ordered))
+
+
+def _cells(row):
+    shares = ";".join(f"{name}={share:.4g}" for name, share in row.shares.items())
+    sure = (f"{value:.4f}" for value in row.uncertainty)
+    return (row.image_id, *mask_names(row.image_id), ";".join(row.shares), shares, *sure)
 
 
 def write_class_table(path: Path, classes: Sequence[str]) -> None:

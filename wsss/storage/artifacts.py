@@ -203,11 +203,20 @@ class ArtifactReader:
     def read(self, image_id: str, names: Sequence[str] | None = None) -> Record:
         """The `Record` of an image; of several arrays those of these names alone, if given."""
         with self._node(image_id) as node:
-            attributes = {key: _python(value) for key, value in node.attrs.items()}
+            attributes = _attributes_of(node)
             if isinstance(node, h5py.Dataset):
                 return Record(node[()], attributes)
             chosen = node if names is None else names
             return Record({name: node[name][()] for name in chosen}, attributes)
+
+    def attributes(self, image_id: str) -> dict[str, Any]:
+        """The attributes of an image alone; no array is decoded."""
+        with self._node(image_id) as node:
+            return _attributes_of(node)
+
+    def path_of(self, image_id: str) -> Path:
+        """The file that holds an image."""
+        return self._where[image_id]
 
     def names(self, image_id: str) -> tuple[str, ...]:
         """The names of the several arrays of an image."""
@@ -305,6 +314,10 @@ def _check_header(path, header, kind, identity):
                 f"{path}: made for {key} {header.get(key)!r}, needed is {expected!r}; "
                 f"remake it with snakemake -f {path}"
             )
+
+
+def _attributes_of(node):
+    return {key: _python(value) for key, value in node.attrs.items()}
 
 
 def _python(value):

@@ -122,7 +122,7 @@ def scored_run(tmp_path):
     probabilities = np.array([[[0.1]], [[0.9]]], np.float16)
     arrays = {"unrefined": label, "refined": label, "probabilities": probabilities}
     artifact("predictions", "val", arrays, keys=[0, 1], size=[9, 9])
-    artifact("predictions_crf", "val", label)
+    artifact("predictions_crf", "val", label, confidence=0.9, uncertain=0.0)
     return tmp_path
 
 
@@ -148,6 +148,7 @@ def test_tables_say_what_they_were_scored_against(scored_run):
         evaluate_segmentation,
         ("--predictions", scored_run / "predictions.h5"),
         ("--predictions-crf", scored_run / "predictions_crf.h5"),
+        ("--uncertainty", scored_run / "uncertainty.csv"),
     )
     assert {row["prediction"] for row in segmentation} == {"unrefined", "refined", "merged", "crf"}
     assert {(row["images"], row["of"], row["ground_truth"]) for row in segmentation} == {

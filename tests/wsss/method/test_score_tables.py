@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from workflow_scripts import compare_runs, evaluate_pseudo_labels, evaluate_segmentation
 from wsss.datasets.index import DatasetIndex, ImageRecord, write_dataset
+from wsss.errors import InputError
 from wsss.method.evaluation import image_table, size_table, with_boundary_iou, write_table
 from wsss.method.overlaps import read_overlaps
 from wsss.method.scores import Scores, score_image
@@ -111,11 +112,17 @@ class Run:
         return arrays, {"keys": [0, 1, 2, 3], "size": list(self.truths[image_id].shape)}
 
     def crf(self, image_id):
-        return self.maps[image_id]["crf"], {}
+        return self.maps[image_id]["crf"], sure(image_id)
 
     def pseudo_labels(self, image_id):
         label = self.maps[image_id]["crf"]
         return {"segmentation": label, "saliency": label}, {}
+
+
+def sure(image_id):
+    """How sure the label map of an image is, said at random."""
+    confidence, uncertain = np.random.default_rng(sum(map(ord, image_id))).random(2)
+    return {"confidence": confidence, "uncertain": uncertain}
 
 
 def made(folder, names="abcdef"):
@@ -157,6 +164,7 @@ def segmentation_scores(run, shards=1, backwards=False, **options):
     return evaluated(
         run,
         evaluate_segmentation,
+        uncertainty=[run.folder / "uncertainty.csv"],
         predictions=run.artifacts("predictions", "val", run.predictions, shards)[::order],
         predictions_crf=run.artifacts("predictions_crf", "val", run.crf, shards)[::order],
         **options,
@@ -227,6 +235,32 @@ def test_confusions_and_overlaps_equal_independent_ones(run):
         by_class = [masks(truth, label, class_id, "miss") for class_id in range(4)]
         assert overlap[0].tolist() == [(p & t).sum() for p, t in by_class]
         assert overlap[1].tolist() == [(p | t).sum() for p, t in by_class]
+
+
+def test_the_worth_of_the_order_is_that_of_the_images_table(run):
+    """Without equal ones an order is a sort: here by pandas, and each beginning by itself."""
+    segmentation_scores(run)
+    images = pd.read_csv(run.folder / "images.csv").query("prediction == 'crf'")
+    images = images.join(pd.DataFrame([sure(i) for i in images["image_id"]], index=images.index))
+    rows = {row["order"]: row for row in cells(run.folder / "uncertainty.csv")}
+    assert list(rows) == ["confidence", "uncertain"]
+    for order, row in rows.items():
+        most_certain_first = images.sort_values(order, ascending=order == "uncertain")
+        ious = most_certain_first["iou"].to_numpy()
+        assert int(row["images"]) == len(ious) == 6
+        assert float(row["worst_tenth"]) == ious[-1] and row["rest"] == f"{ious[:-1].mean():.2f}"
+        area = np.mean([100 - ious[:k].mean() for k in range(1, 7)])
+        assert float(row["area"]) == pytest.approx(area, abs=0.011)
+        assert float(row["area_random"]) == pytest.approx(100 - ious.mean(), abs=0.011)
+        assert float(row["area_best"]) <= float(row["area"])
+
+
+def test_label_maps_of_an_earlier_version_are_refused_before_a_table_is_written(tmp_path):
+    run = made(tmp_path, "ab")
+    run.crf = lambda image_id: (run.maps[image_id]["crf"], {})
+    with pytest.raises(InputError, match=r"image val_a without 'confidence'.*remake it"):
+        segmentation_scores(run)
+    assert not list(tmp_path.glob("*.csv"))
 
 
 def test_old_columns_stay_where_they_were(run):
