@@ -476,6 +476,17 @@ class Masks(Section):
     alpha: Fraction = Field(0.5, description="opacity of the colours in the overlay")
 
 
+class Gallery(Section):
+    """a page to look at images with what all runs made of them, in results/<name>/gallery"""
+
+    images: Positive = Field(
+        500, description="images of each split at most, evenly spaced; its size grows with them"
+    )
+    long_side: Annotated[int, Field(ge=64)] = Field(
+        640, description="longer side of its photographs and label maps in pixels, at most"
+    )
+
+
 class Compute(Section):
     """how training and prediction run"""
 
@@ -579,5 +590,6 @@ class Configuration(Section):
     prediction: Prediction
     evaluation: Evaluation = Evaluation()
     masks: Masks = Masks()
+    gallery: Gallery = Gallery()
     compute: Compute = Compute()
     resources: Resources = Resources()
