@@ -5,14 +5,14 @@ and maps are shrunk to `long_side`. Of splits with more images, evenly spaced on
 """
 
 from argparse import Namespace
-from collections.abc import Sequence
 from pathlib import Path
 
 from workflow_scripts.jobs import arguments
 from workflow_scripts.jobs.command import run
 from wsss.compute.parallel import map_images
 from wsss.configuration.sections import Gallery, Section
-from wsss.datasets.index import SPLITS, TEST, DatasetIndex, ImageRecord
+from wsss.datasets.index import SPLITS, TEST, DatasetIndex
+from wsss.reports.gallery.choice import chosen
 from wsss.reports.gallery.layers import Layers
 from wsss.reports.gallery.page import PICTURES, write_page
 from wsss.reports.gallery.pictures import Pictures
@@ -70,12 +70,6 @@ def layers_of(args: Namespace, index: DatasetIndex) -> Layers:
                     ignore_prediction=variant.ignore_prediction,
                 )
     return layers
-
-
-def chosen(records: Sequence[ImageRecord], limit: int) -> list[ImageRecord]:
-    """At most `limit` records, evenly spaced: a fair sample, of bad images as of good ones."""
-    count = min(limit, len(records))
-    return [records[number * len(records) // count] for number in range(count)]
 
 
 if __name__ == "__main__":

@@ -130,7 +130,7 @@ def per_variant(*stages):
     jobs = Counter()
     for number in stages:
         jobs += Counter(stage_jobs(number, scored=number))
-    return {**jobs, **{rule: len(stages) for rule in END}, "all": 1}
+    return {**jobs, **{rule: len(stages) for rule in END}, "make_gallery": 1, "all": 1}
 
 
 def test_saliency_sources_are_a_baseline_and_the_method_for_each_of_three(fresh):
@@ -445,7 +445,13 @@ def test_what_changes_no_result_reruns_nothing(finished, change):
         ),
         (
             {"evaluation": {"ignore_prediction": "drop"}},
-            {"evaluate_pseudo_labels": 2, "evaluate_segmentation": 2, "summarise": 1, "all": 1},
+            {
+                "evaluate_pseudo_labels": 2,
+                "evaluate_segmentation": 2,
+                "summarise": 1,
+                "make_gallery": 1,
+                "all": 1,
+            },
         ),
         (
             {"stages": 3},
@@ -486,14 +492,16 @@ def test_keep_final_never_trains_again(workspace):
 def test_predictions_of_all_configured_splits(finished):
     """Those of the last stage; `test` is never scored, and `train` only as pseudo labels."""
     jobs = finished.counts(overlays=[{"prediction": {"splits": ["val", "train", "test"]}}])
-    assert jobs == {"index_test_images": 1, "segment": 4, "segment_crf": 4, "all": 1}
+    pages = {"make_gallery": 1, "all": 1}
+    assert jobs == {"index_test_images": 1, "segment": 4, "segment_crf": 4, **pages}
 
 
 def test_forcing_one_file_or_one_rule(finished):
     scores = f"{RUN}/stage0/evaluation/segmentation.csv"
     assert finished.counts("-f", "--", scores) == {"evaluate_segmentation": 1}
     labels = f"{RUN}/stage0/predictions_crf/val/shard0.h5"
-    follows = {"segment_crf": 1, "evaluate_segmentation": 1, "summarise": 1, "all": 1}
+    tables = {"evaluate_segmentation": 1, "summarise": 1}
+    follows = {"segment_crf": 1, **tables, "make_gallery": 1, "all": 1}
     assert finished.counts("-R", labels, "--", "all") == follows
     follows = {"segment_crf": 4, "evaluate_segmentation": 2, **END_OF_STAGES}
     assert finished.counts("-R", "segment_crf", "--", "all") == follows

@@ -22,11 +22,22 @@ RULES = sorted(
 )
 # Some files, and all rules that an edit of them reruns.
 USERS = {
-    "wsss/method/crf.py": {"make_pseudo_labels", "segment_crf", "evaluate_segmentation"},
+    "wsss/method/crf.py": {
+        "make_pseudo_labels",
+        "segment_crf",
+        "evaluate_segmentation",
+        "make_gallery",
+    },
     "wsss/reports/curves.py": {"draw_curves"},
-    "wsss/reports/drawing.py": {"draw_strip", "export_masks"},
+    "wsss/reports/drawing.py": {"draw_strip", "export_masks", "make_gallery"},
+    "wsss/reports/gallery/page.js": {"make_gallery"},
     "wsss/reports/voc_submission.py": {"make_voc_submission"},
-    "wsss/method/metrics.py": {"evaluate_pseudo_labels", "evaluate_segmentation", "summarise"},
+    "wsss/method/metrics.py": {
+        "evaluate_pseudo_labels",
+        "evaluate_segmentation",
+        "summarise",
+        "make_gallery",
+    },
     "wsss/training/loop.py": {"train_classifier", "train_stage"},
     "wsss/method/saliency.py": {"predict_saliency"},
 }
@@ -59,7 +70,7 @@ def imported_by(graph, module):
 
 @pytest.mark.parametrize("rule", RULES)
 def test_the_code_of_a_rule_is_what_its_command_imports(graph, rule):
-    code = code_of(rule)
+    code = [name for name in code_of(rule) if name.endswith(".py")]
     assert set(code) == imported_by(graph, f"workflow_scripts.{rule}")
     assert f"workflow_scripts/{rule}.py" in code
 

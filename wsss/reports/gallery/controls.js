@@ -151,17 +151,22 @@ function onKey(event) {
 }
 
 function listen() {
-  for (const id of ["split", "class", "sort", "find", "opacity"]) {
+  for (const id of ["split", "class", "sort"]) {
+    $(id).addEventListener("change", () => look({ [id]: $(id).value }));
+  }
+  for (const id of ["find", "opacity"]) {
     $(id).addEventListener("input", () => look({ [id]: $(id).value }));
   }
   for (const id of ["errors", "marked"]) {
     $(id).addEventListener("change", () => look({ [id]: $(id).checked ? "1" : "" }));
   }
   for (const [id, key] of [["run-a", "run"], ["run-b", "compare"]]) {
-    $(id).addEventListener("input", ({ target }) => {
+    const choose = ({ target }) => {
       const value = target.dataset.part === "variant" ? target.value : Number(target.value);
       look({ [key]: changedRun(view[key], { [target.dataset.part]: value }) });
-    });
+    };
+    $(id).addEventListener("change", choose);
+    $(id).addEventListener("input", choose); // while the stage is being pulled
   }
   const clicks = {
     previous: () => step(-1), next: () => step(1), mark: toggleMark, save: saveMarks,
@@ -174,12 +179,21 @@ function listen() {
       if (button) look({ [key]: button.dataset[key] });
     });
   }
-  // After a pull with the mouse the arrow keys step through images again.
-  document.addEventListener("pointerup", ({ target }) => target.type === "range" && target.blur());
+  giveKeysBack();
   document.addEventListener("keydown", onKey);
   addEventListener("hashchange", () => {
     readAddress();
     show();
+  });
+}
+
+/** After a choice with the mouse the arrow keys step through images again. */
+function giveKeysBack() {
+  let pointed = false;
+  document.addEventListener("pointerdown", () => (pointed = true), true);
+  document.addEventListener("keydown", () => (pointed = false), true);
+  document.addEventListener("change", ({ target }) => {
+    if (pointed && target.matches("select, [type=range]")) target.blur();
   });
 }
 

@@ -13,6 +13,7 @@ import numpy as np
 from wsss.datasets.index import DatasetIndex, ImageRecord
 from wsss.method.metrics import ConfusionMatrix, mean_defined
 from wsss.reports.drawing import save_picture
+from wsss.reports.gallery.choice import MAP_SIDE
 from wsss.reports.gallery.layers import FORMS, LABELS, Layer
 from wsss.storage.files import atomic_path
 from wsss.storage.images import shrink
@@ -20,7 +21,6 @@ from wsss.storage.pixels import Size, resize_labels, resize_map, scaled_size
 
 TRUTH = "truth"
 QUALITY = 85  # of photographs, as JPEG
-MAP_SIDE = 160  # pixels; maps are smooth, and the browser draws them larger
 CERTAINTY = ("confidence", "uncertain")  # attributes of the label maps of the CRF
 
 
