@@ -49,6 +49,7 @@ demo: setup
 	@echo; echo "results/demo/auxsegnet/summary.csv (percent):"
 	@cut -d, -f1,2,4,6,8,10,12 results/demo/auxsegnet/summary.csv
 	@echo "pictures: results/demo/figures"
+	@echo "gallery:  results/demo/gallery/index.html (open it by a double-click)"
 
 # Evidence, a quarter of an hour: the demo from three data seeds, and the mean of their scores.
 DEMO_SEEDS := demo demo-seed1 demo-seed2
