@@ -271,6 +271,12 @@ def test_the_address_leads_back(browser, address):
     other.until(lambda: other.one("#opacity").get_attribute("value") == "60")
 
 
+def test_an_address_of_another_gallery_opens_this_one(browser, address):
+    page = Page(browser, address, "#image=none&run=gone/0/9&compare=x&layer=depth&sort=x&cam=99")
+    assert page.name == "train_0" and "stage 1" in page.caption
+    assert len(page.all("#panes figure")) == 1
+
+
 def test_opacity_is_that_of_the_painting(browser, address):
     page = Page(browser, address, "#image=val_0&opacity=25")
     assert page.one("#panes canvas").value_of_css_property("opacity") == "0.25"

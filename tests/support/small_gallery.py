@@ -157,8 +157,7 @@ class _Maps:
         self.write(f"{place}/pseudo_labels", "pseudo_labels", who, "train", pseudo_labels)
         if stage and self.intermediate:
             self.write(f"{place}/cams", "cams", who, "train", self.cams)
-            refined = lambda n: (square(1)[::GRID, ::GRID].astype(np.float16), {})  # noqa: E731
-            self.write(f"{place}/saliency", "refined_saliency", who, "train", refined)
+            self.write(f"{place}/saliency", "refined_saliency", who, "train", self.refined)
         for split in ("val", "test") if last else ("val",):
             of_split = who | {"split": split}
             if self.intermediate:
@@ -172,6 +171,9 @@ class _Maps:
 
     def saliency(self, number):
         return np.uint8(255 * (square(1) > 0)), {}
+
+    def refined(self, number):
+        return square(1)[::GRID, ::GRID].astype(np.float16), {}
 
     def cams(self, number):
         """Of each class of the image one; the second one is half as high, on the other side."""

@@ -347,6 +347,24 @@ def test_what_the_artifacts_hold(finished, pattern, kind, images, arrays):
             assert part.shape == sizes[image_id]
 
 
+def test_the_gallery_shows_what_was_kept(workspace):
+    """All maps of a run; with `keep: final` those that stay, and the rest is not made again."""
+    script = workspace.folder / DEMO / "gallery/data.js"
+
+    def layers():
+        data = json.loads(script.read_text().removeprefix("const data = ").removesuffix(";\n"))
+        return [list(run["layers"]) for run in data["runs"]], len(data["images"])
+
+    both = ["pseudo_label", "unrefined", "refined", "merged", "crf"]
+    later = ["cam", "saliency", "refined_saliency", "saliency_target", *both]
+    assert layers() == ([["cam", "saliency", *both], later], 8 + 4)
+    final = {"keep": "final"}
+    assert workspace.counts(overlays=[final]) == {"make_gallery": 1, "all": 1}
+    workspace.make("all", overlays=[final])
+    kept = ["saliency", "pseudo_label", "crf"]
+    assert layers()[0] == [kept, ["saliency", "saliency_target", *kept[1:]]]
+
+
 def test_columns_of_the_summary(finished):
     with open(finished.folder / DEMO / "auxsegnet/summary.csv", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -28,11 +28,13 @@ function sameSeries(a, b) {
   return a.variant === b.variant && a.seed === b.seed;
 }
 
+/** What is not in this gallery, as in an address of another one, is as by default. */
 function readAddress() {
   const given = new URLSearchParams(location.hash.slice(1));
   for (const key of Object.keys(DEFAULTS)) view[key] = given.get(key) ?? DEFAULTS[key];
   if (!runOf(view.run)) view.run = DEFAULTS.run;
   if (!runOf(view.compare)) view.compare = "";
+  if (!ORDERS[view.sort]) view.sort = DEFAULTS.sort;
 }
 
 function writeAddress() {
