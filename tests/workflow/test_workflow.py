@@ -310,6 +310,10 @@ EXPECTED_FILES = [
     *files(f"{RUN}/stage{{s}}/evaluation/{{name}}.csv", s=[0, 1], name=SCORE_TABLES),
     f"{DEMO}/auxsegnet/summary.csv",
     *files(f"{DEMO}/figures/auxsegnet_seed0_{{name}}.png", name=["curves", "strip"]),
+    *files(f"{DEMO}/gallery/{{name}}", name=["index.html", "style.css", "data.js"]),
+    *files(f"{DEMO}/gallery/{{name}}.js", name=["layers", "view", "page", "controls"]),
+    *files(f"{DEMO}/gallery/images/train_000{{n}}.{{suffix}}", n=range(8), suffix=["jpg", "js"]),
+    *files(f"{DEMO}/gallery/images/val_000{{n}}.{{suffix}}", n=range(4), suffix=["jpg", "js"]),
 ]
 
 
@@ -359,7 +363,7 @@ def test_the_gallery_shows_what_was_kept(workspace):
     later = ["cam", "saliency", "refined_saliency", "saliency_target", *both]
     assert layers() == ([["cam", "saliency", *both], later], 8 + 4)
     final = {"keep": "final"}
-    assert workspace.counts(overlays=[final]) == {"make_gallery": 1, "all": 1}
+    assert workspace.counts(overlays=[final]) == {"draw_strip": 1, "make_gallery": 1, "all": 1}
     workspace.make("all", overlays=[final])
     kept = ["saliency", "pseudo_label", "crf"]
     assert layers()[0] == [kept, ["saliency", "saliency_target", *kept[1:]]]
