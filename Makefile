@@ -11,8 +11,8 @@ WEIGHTS ?=
 CONFIG ?=
 BIN := .venv/bin
 
-.PHONY: help setup demo demo-seeds report check gpu-check cancel kills memory test test-fast test-demo test-resnet38 test-slurm \
-	test-slurm-full lint format clean
+.PHONY: help setup demo demo-seeds report check gpu-check cancel kills memory test test-fast test-demo test-resnet38 \
+	test-browser test-slurm test-slurm-full lint format clean
 
 help:
 	@echo "make setup   create .venv from requirements.lock and fetch the weights (WEIGHTS=u2net.onnx:"
@@ -30,6 +30,7 @@ help:
 	@echo "make test-resnet38  five stages with ResNet38 on eight photographs, three minutes for each of two"
 	@echo "                    recipes; RECIPE=paper or RECIPE=official for one of them"
 	@echo "make test-slurm  tests on a Slurm of their own, a quarter of an hour (-full: more); root"
+	@echo "make test-browser  the gallery in a real Chromium, which it installs; Debian or Ubuntu"
 	@echo "make memory  peak memory at 200 and 2,000 images, to docs/results/memory.csv (minutes)"
 	@echo "make clean   remove results/demo (other results and .venv stay)"
 
@@ -49,6 +50,7 @@ demo: setup
 	@echo; echo "results/demo/auxsegnet/summary.csv (percent):"
 	@cut -d, -f1,2,4,6,8,10,12 results/demo/auxsegnet/summary.csv
 	@echo "tables: results/demo/tables; pictures: results/demo/figures"
+	@echo "gallery: results/demo/gallery/index.html (open it by a double-click); a report: make report"
 
 # Evidence, a quarter of an hour: the demo from three data seeds, and the mean of their scores.
 DEMO_SEEDS := demo demo-seed1 demo-seed2
@@ -114,6 +116,16 @@ test-slurm: setup
 test-slurm-full: setup
 	@tests/slurm/install
 	$(BIN)/python -m pytest tests/slurm
+
+# Not part of `make test`: 540 MB of Chromium. What only these tests need lies in .browser.
+test-browser: setup .browser/ready
+	@tests/browser/install
+	PYTHONPATH=.browser $(BIN)/python -m pytest tests/browser
+
+.browser/ready: tests/browser/requirements.txt requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_ARGS) --upgrade --target .browser \
+		--constraint requirements.lock -r tests/browser/requirements.txt
+	@touch $@
 
 # Not part of `make test`: peak memory of the long jobs at 200 and 2,000 images, some minutes.
 memory: setup

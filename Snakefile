@@ -75,6 +75,7 @@ rule all:
         predictions(),
         pictures(),
         masks(),
+        expand("results/{dataset}/gallery/index.html", dataset=DATASET),
 
 
 rule stage0:

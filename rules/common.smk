@@ -492,6 +492,60 @@ def masks():
     return [f"results/{DATASET}/masks/masks.csv"] if CONFIG.masks.export else []
 
 
+def gallery_maps(_):
+    """Input function: the maps of all runs that the gallery shows.
+
+    None that `keep: final` removes: those of all stages would lie there at the same time, and a
+    new page would have them made again.
+    """
+    return [
+        file
+        for variant in VARIANTS
+        for stage in stages_of(variant)
+        for pattern in maps_of_run(variant, stage)
+        for file in expand(
+            pattern, dataset=DATASET, variant=variant, seed=SEEDS, stage=stage, shard=SHARDS
+        )
+    ]
+
+
+def maps_of_run(variant, stage):
+    """Patterns of what is there to look at; every stage is scored on val."""
+    splits = sorted({"val", *(SPLITS if stage == stages_of(variant)[-1] else [])})
+    own = VARIANTS[variant]
+    patterns = [
+        f"results/{{dataset}}/saliency/{own.saliency.source}/shard{{shard}}.h5",
+        of_stage("pseudo_labels/shard{shard}.h5"),
+        *(of_stage(f"predictions_crf/{split}/shard{{shard}}.h5") for split in splits),
+    ]
+    if CONFIG.keep == "final":
+        return patterns
+    patterns += [of_stage(f"predictions/{split}/shard{{shard}}.h5") for split in splits]
+    if stage > 0:
+        patterns += [of_stage("cams/shard{shard}.h5"), of_stage("saliency/shard{shard}.h5")]
+    elif not imports_labels(variant):
+        patterns += [of_classifier("/cams/shard{shard}.h5", classifier_of(CONFIG, variant))]
+    return patterns
+
+
+def gallery_settings(_):
+    """Section `gallery`, and what there is to look at."""
+    variants = {
+        name: {
+            "stages": own.stages,
+            "source": own.saliency.source,
+            "classifier": None if imports_labels(name) else classifier_of(CONFIG, name),
+            "ignore_prediction": own.evaluation.ignore_prediction,
+        }
+        for name, own in VARIANTS.items()
+    }
+    return as_json(
+        CONFIG.gallery.model_dump()
+        | {"variants": variants, "seeds": SEEDS, "splits": SPLITS, "shards": CONFIG.shards}
+        | {"intermediate": CONFIG.keep == "all"}
+    )
+
+
 def voc_submissions(_):
     """Input function: archives for VOC's server of the last stage of all variants and seeds."""
     refuse_voc_submission()

@@ -231,6 +231,29 @@ rule draw_sweep:
         )
 
 
+rule make_gallery:
+    input:
+        **DATA_INPUT,
+        test_images=TEST_IMAGES if "test" in SPLITS else [],
+        maps=gallery_maps,
+    output:
+        "results/{dataset}/gallery/index.html",
+    log:
+        "results/logs/{dataset}/make_gallery.log",
+    threads: CONFIG.resources.crf.threads
+    resources:
+        **cpu_job(CONFIG.resources.crf),
+    params:
+        settings=gallery_settings,
+    shell:
+        command(
+            "--threads {threads}",
+            "--output {output}",
+            DATA,
+            SETTINGS,
+        )
+
+
 rule export_masks:
     input:
         **DATA_INPUT,

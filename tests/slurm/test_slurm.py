@@ -21,6 +21,7 @@ CPU_RULES = {
     "evaluate_segmentation",
     "draw_curves",
     "draw_strip",
+    "make_gallery",
 }
 
 

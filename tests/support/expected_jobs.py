@@ -20,8 +20,8 @@ def stage_jobs(number, scored=1):
     return {rule: count for rule, count in jobs.items() if count}
 
 
-END = {"draw_curves": 1, "draw_strip": 1, "summarise": 1, "all": 1}
-END_OF_STAGES = {"draw_strip": 1, "summarise": 1, "all": 1}
+END_OF_STAGES = {"draw_strip": 1, "make_gallery": 1, "summarise": 1, "all": 1}
+END = {"draw_curves": 1, **END_OF_STAGES}
 FROM_STAGE_1 = {
     "train_stage": 1,
     "segment": 2,

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from expected_jobs import END_OF_STAGES
 from repository import ROOT
 from tiny_run import TINY_RUN
 from workspace import Workspace
@@ -36,7 +37,7 @@ def test_the_plan_for_coco(fresh_workspace, tmp_path, name):
         COCO_ROOT=str(tmp_path),
         COCO_SALIENCY=str(tmp_path),
     )
-    once = ("index_dataset", "train_classifier", "draw_curves", "draw_strip", "summarise", "all")
+    once = ("index_dataset", "train_classifier", "draw_curves", *END_OF_STAGES)
     stages = ("train_stage", "evaluate_pseudo_labels", "evaluate_segmentation")
     assert jobs == {
         **dict.fromkeys(once, 1),

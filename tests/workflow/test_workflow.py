@@ -178,7 +178,7 @@ def per_variant(*stages):
     jobs = Counter()
     for number in stages:
         jobs += Counter(stage_jobs(number, scored=number))
-    return {**jobs, **{rule: len(stages) for rule in END}, "all": 1}
+    return {**jobs, **{rule: len(stages) for rule in END}, "make_gallery": 1, "all": 1}
 
 
 def test_saliency_sources_are_a_baseline_and_the_method_for_each_of_three(fresh):
@@ -372,6 +372,10 @@ EXPECTED_FILES = [
     f"{DEMO}/auxsegnet/summary.csv",
     *files(f"{DEMO}/figures/{{name}}.{{kind}}", name=FIGURES, kind=["png", "pdf", "csv"]),
     *files(f"{DEMO}/tables/{{name}}.{{kind}}", name=TABLES, kind=["csv", "md"]),
+    *files(f"{DEMO}/gallery/{{name}}", name=["index.html", "style.css", "data.js"]),
+    *files(f"{DEMO}/gallery/{{name}}.js", name=["layers", "view", "page", "controls"]),
+    *files(f"{DEMO}/gallery/images/train_000{{n}}.{{suffix}}", n=range(8), suffix=["jpg", "js"]),
+    *files(f"{DEMO}/gallery/images/val_000{{n}}.{{suffix}}", n=range(4), suffix=["jpg", "js"]),
 ]
 
 
@@ -407,6 +411,24 @@ def test_what_the_artifacts_hold(finished, pattern, kind, images, arrays):
             assert {str(part.dtype) for part in parts.values()} == {arrays}
         for part in (p for p in parts.values() if p.dtype == np.uint8):
             assert part.shape == sizes[image_id]
+
+
+def test_the_gallery_shows_what_was_kept(workspace):
+    """All maps of a run; with `keep: final` those that stay, and the rest is not made again."""
+    script = workspace.folder / DEMO / "gallery/data.js"
+
+    def layers():
+        data = json.loads(script.read_text().removeprefix("const data = ").removesuffix(";\n"))
+        return [list(run["layers"]) for run in data["runs"]], len(data["images"])
+
+    both = ["pseudo_label", "unrefined", "refined", "merged", "crf"]
+    later = ["cam", "saliency", "refined_saliency", "saliency_target", *both]
+    assert layers() == ([["cam", "saliency", *both], later], 8 + 4)
+    final = {"keep": "final"}
+    assert workspace.counts(overlays=[final]) == {"draw_strip": 1, "make_gallery": 1, "all": 1}
+    workspace.make("all", overlays=[final])
+    kept = ["saliency", "pseudo_label", "crf"]
+    assert layers()[0] == [kept, ["saliency", "saliency_target", *kept[1:]]]
 
 
 def test_columns_of_the_summary(finished):
@@ -567,7 +589,13 @@ def test_what_changes_no_result_reruns_nothing(finished, change):
         ),
         (
             {"evaluation": {"ignore_prediction": "drop"}},
-            {"evaluate_pseudo_labels": 2, "evaluate_segmentation": 2, "summarise": 1, "all": 1},
+            {
+                "evaluate_pseudo_labels": 2,
+                "evaluate_segmentation": 2,
+                "summarise": 1,
+                "make_gallery": 1,
+                "all": 1,
+            },
         ),
         (
             {"stages": 3},
@@ -608,14 +636,16 @@ def test_keep_final_never_trains_again(workspace):
 def test_predictions_of_all_configured_splits(finished):
     """Those of the last stage; `test` is never scored, and `train` only as pseudo labels."""
     jobs = finished.counts(overlays=[{"prediction": {"splits": ["val", "train", "test"]}}])
-    assert jobs == {"index_test_images": 1, "segment": 4, "segment_crf": 4, "all": 1}
+    pages = {"make_gallery": 1, "all": 1}
+    assert jobs == {"index_test_images": 1, "segment": 4, "segment_crf": 4, **pages}
 
 
 def test_forcing_one_file_or_one_rule(finished):
     scores = f"{RUN}/stage0/evaluation/segmentation.csv"
     assert finished.counts("-f", "--", scores) == {"evaluate_segmentation": 1}
     labels = f"{RUN}/stage0/predictions_crf/val/shard0.h5"
-    follows = {"segment_crf": 1, "evaluate_segmentation": 1, "summarise": 1, "all": 1}
+    tables = {"evaluate_segmentation": 1, "summarise": 1}
+    follows = {"segment_crf": 1, **tables, "make_gallery": 1, "all": 1}
     assert finished.counts("-R", labels, "--", "all") == follows
     follows = {"segment_crf": 4, "evaluate_segmentation": 2, **END_OF_STAGES}
     assert finished.counts("-R", "segment_crf", "--", "all") == follows

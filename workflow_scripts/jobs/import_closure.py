@@ -1,7 +1,8 @@
 """Which source files a command uses: itself and all of this project that it imports.
 
 Their digest is a parameter of the command's rule, so that an edit of the code reruns what the edit
-can change, and nothing else. Imports inside functions count too. An interrupted training goes on
+can change, and nothing else. Imports inside functions count too, and so does what a page is made of
+beside the modules of a package. An interrupted training goes on
 only with the code that it began with.
 """
 
@@ -11,11 +12,16 @@ from functools import cache
 from pathlib import Path
 
 PACKAGES = ("workflow_scripts", "wsss", "model")
+INIT = "__init__.py"
+PAGE_SUFFIXES = (".css", ".html", ".js")
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def files_of_module(module: str, root: Path = ROOT) -> list[str]:
-    """Paths relative to `root`, sorted, of a module and everything it imports in `PACKAGES`."""
+    """Paths relative to `root`, sorted, of a module and everything it imports in `PACKAGES`.
+
+    With the parts of pages that lie in a package of theirs.
+    """
     found, waiting = set(), [module]
     while waiting:
         name = waiting.pop()
@@ -25,6 +31,7 @@ def files_of_module(module: str, root: Path = ROOT) -> list[str]:
         found.add(file)
         waiting.extend(_imports_of(root / file))
         waiting.extend(name.rsplit(".", i)[0] for i in range(1, name.count(".") + 1))
+    found |= {part for file in found if file.name == INIT for part in _page_parts(file, root)}
     return sorted(path.as_posix() for path in found if (root / path).stat().st_size)
 
 
@@ -38,9 +45,16 @@ def code_digest(module: str, root: Path = ROOT) -> str:
     return digest.hexdigest()
 
 
+def _page_parts(init, root):
+    """Files beside the `__init__.py` of a package that its modules make a page of."""
+    return {
+        init.with_name(p.name) for p in (root / init).parent.iterdir() if p.suffix in PAGE_SUFFIXES
+    }
+
+
 def _file_of(name, root):
     parts = Path(*name.split("."))
-    for file in (parts.with_suffix(".py"), parts / "__init__.py"):
+    for file in (parts.with_suffix(".py"), parts / INIT):
         if (root / file).is_file():
             return file
     return None

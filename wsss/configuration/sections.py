@@ -492,6 +492,17 @@ class Figures(Section):
     )
 
 
+class Gallery(Section):
+    """a page to look at images with what all runs made of them, in results/<name>/gallery"""
+
+    images: Positive = Field(
+        500, description="images of each split at most, evenly spaced; its size grows with them"
+    )
+    long_side: Annotated[int, Field(ge=64)] = Field(
+        640, description="longer side of its photographs and label maps in pixels, at most"
+    )
+
+
 class Compute(Section):
     """how training and prediction run"""
 
@@ -596,5 +607,6 @@ class Configuration(Section):
     evaluation: Evaluation = Evaluation()
     masks: Masks = Masks()
     figures: Figures = Figures()
+    gallery: Gallery = Gallery()
     compute: Compute = Compute()
     resources: Resources = Resources()

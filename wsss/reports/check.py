@@ -28,6 +28,7 @@ from wsss.datasets.formats import paints_masks
 from wsss.datasets.index import SPLITS, DatasetIndex, ImageRecord
 from wsss.errors import InputError, listed
 from wsss.reports.disk import disk_needed, readable_bytes
+from wsss.reports.gallery.choice import chosen
 
 SHOWN = 3  # offenders named per check
 
@@ -71,6 +72,7 @@ def check_besides_images(
         *check_label_files(config, index),
         *check_all_weights(config),
         check_device(config.device),
+        check_gallery(config, index),
         check_disk(disk_needed(config, index), results),
     ]
 
@@ -205,6 +207,17 @@ def check_device(name: str) -> Finding:
     fallback = name == "auto" and device.type == "cpu"
     note = "the CPU, as there is no GPU: expect hours" if fallback else device.type
     return Finding("note" if fallback else "ok", "device", note)
+
+
+def check_gallery(config: Configuration, index: DatasetIndex) -> Finding:
+    """How many images the gallery will show, and about how large it will be."""
+    limit = config.gallery.images
+    shown = sum(len(chosen(index.split(split), limit)) for split in SPLITS)
+    size = readable_bytes(disk_needed(config, index)["gallery"])
+    message = f"about {size} for {shown} images"
+    if shown < len(index.records):
+        message += f" of {len(index.records)}; gallery.images: {limit} a split"
+    return Finding("ok", "gallery", message)
 
 
 def check_disk(needed: dict[str, int], results: str | Path) -> Finding:

@@ -15,6 +15,7 @@ from wsss.configuration.sections import Backbone, Configuration
 from wsss.datasets.cam_files import GRID_STRIDE, strided_size
 from wsss.datasets.formats import paints_masks
 from wsss.datasets.index import DatasetIndex, ImageRecord
+from wsss.reports.gallery.choice import MAP_SIDE, chosen
 
 SPARE = 1.2  # the estimate of disk is meant to be too high rather than too low
 
@@ -25,6 +26,10 @@ PACKED_LABELS = 0.04
 PACKED_FEATURES = 0.9
 OVERLAY_BYTES = 1.5  # per pixel of an overlay PNG
 PREDICTED_CLASSES = 4  # classes whose probability is above 0.01 somewhere in an image
+# Bytes per pixel in the gallery, measured on VOC photographs: 0.29, 0.01 and 0.25.
+PHOTOGRAPH_BYTES = 0.35
+LABEL_BYTES = 0.02
+MAP_BYTES = 0.3
 HEADS = 1.2  # a network over its backbone
 
 
@@ -68,11 +73,37 @@ def disk_needed(config: Configuration, index: DatasetIndex) -> dict[str, int]:
         * seeds,
         "label maps": (pixels(val) * sum(stages) + pixels(others) * len(variants)) * labels * seeds,
         "masks": pixels(val + others) * (labels + OVERLAY_BYTES) * config.masks.export,
+        "gallery": _gallery_bytes(config, index, stages),
         "checkpoints": (checkpoints + _classifier_checkpoints(config)) * seeds,
         # Weights and momentum of a job that is under way: two states, and one that is written.
         "resume states": max(checkpoint_bytes(own.backbone) for own in variants) * 2 * 3,
     }
     return {kind: int(size * SPARE) for kind, size in needed.items()}
+
+
+def _gallery_bytes(config: Configuration, index: DatasetIndex, stages: Sequence[int]) -> float:
+    """Photographs, label maps and smaller maps of the images that the gallery shows."""
+    seeds, limit = len(config.seeds), config.gallery.images
+    kinds = 1 if config.keep == "final" else 4  # of predictions
+    # Every run has pseudo labels, and predictions on val; the last ones have those of other splits.
+    of_split = {"train": sum(stages), "val": kinds * sum(stages)}
+    for split in config.prediction.splits:
+        if split != "val":
+            of_split[split] = of_split.get(split, 0) + kinds * len(stages)
+    maps = len(picked_sources(config)) + 2 * (sum(stages) - len(stages)) * seeds
+    size = 0.0
+    for split, count in of_split.items():
+        shown = chosen(index.split(split), limit)
+        pixels = sum(_shrunk_pixels(record, config.gallery.long_side) for record in shown)
+        size += pixels * (PHOTOGRAPH_BYTES + LABEL_BYTES * (1 + count * seeds))
+        if split == "train":
+            small = sum(_shrunk_pixels(record, MAP_SIDE) for record in shown)
+            size += small * MAP_BYTES * maps
+    return size
+
+
+def _shrunk_pixels(record: ImageRecord, long_side: int) -> float:
+    return record.width * record.height * min(1, long_side / max(record.width, record.height)) ** 2
 
 
 @cache

@@ -265,8 +265,10 @@ def _cut(text, width, font=None):
     return text + "…"
 
 
-def save_picture(path: str | Path, picture: np.ndarray, max_bytes: int | None = None) -> None:
-    """Write a picture as PNG or JPEG, by the name of the file; whole or not at all.
+def save_picture(
+    path: str | Path, picture: np.ndarray, max_bytes: int | None = None, quality: int = 92
+) -> None:
+    """Write a picture as PNG or JPEG (of this quality), by the name of the file, or not at all.
 
     With `max_bytes`, a PNG that is larger gets a palette of 256 colours of its own.
 
@@ -279,7 +281,7 @@ def save_picture(path: str | Path, picture: np.ndarray, max_bytes: int | None = 
     image = Image.fromarray(picture)
     try:
         with atomic_path(path) as temporary:
-            image.save(temporary, optimize=True, quality=92)
+            image.save(temporary, optimize=True, quality=quality)
             if max_bytes and path.suffix == ".png" and temporary.stat().st_size > max_bytes:
                 image.quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(
                     temporary, optimize=True

@@ -763,6 +763,8 @@ VOC2012 = {
     "evaluation.ignore_prediction": "miss",
     "masks.export": False,
     "masks.alpha": 0.5,
+    "gallery.images": 500,
+    "gallery.long_side": 640,
     "compute.channels_last": False,
     "compute.workers": 2,
 }

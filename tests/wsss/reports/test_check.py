@@ -313,6 +313,37 @@ def test_needed_disk_follows_the_run(config, index):
     )
 
 
+def test_needed_disk_of_the_gallery(config, index):
+    """By ratios; three training images and one of val, which are 40x24 pixels large."""
+
+    def gallery(**changes):
+        return disk.disk_needed(changed(config, **changes), index)["gallery"]
+
+    assert gallery(stages=4) > gallery() > gallery(keep="final") > 0
+    assert gallery(prediction={"splits": ["val", "train"]}) > gallery()
+    assert gallery(gallery={"images": 3}) == gallery() > gallery(gallery={"images": 1}) > 0
+    train = replace(index, records=[r for r in index.records if r.split == "train"])
+    three, one = (
+        disk.disk_needed(changed(config, gallery={"images": limit}), train)["gallery"]
+        for limit in (3, 1)
+    )
+    assert three == pytest.approx(3 * one, abs=3)
+    large = replace(index, records=[replace(r, width=4000, height=2400) for r in index.records])
+    sizes = [
+        disk.disk_needed(changed(config, gallery={"long_side": side}), large)["gallery"]
+        for side in (1000, 2000)
+    ]
+    assert 3 < sizes[1] / sizes[0] < 4  # four times the pixels, and maps of one size
+
+
+def test_the_size_of_the_gallery_is_told(config, index):
+    finding = check.check_gallery(changed(config, gallery={"images": 2}), index)
+    needed = disk.disk_needed(changed(config, gallery={"images": 2}), index)["gallery"]
+    size = disk.readable_bytes(needed)
+    assert finding.message == f"about {size} for 3 images of 4; gallery.images: 2 a split"
+    assert check.check_gallery(config, index).message.endswith("for 4 images")
+
+
 def test_needed_disk_counts_images_cells_and_trainings(config, index):
     """By ratios, which do not depend on how well anything packs; bytes are rounded down."""
     one, two = (disk.disk_needed(changed(config, stages=number), index) for number in (1, 2))
