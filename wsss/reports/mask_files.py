@@ -1,12 +1,13 @@
 """Finished files for people: a palette PNG and an overlay per image, and tables beside them."""
 
+import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from wsss.datasets.index import check_id
-from wsss.errors import InputError
+from wsss.errors import InputError, reason_of
 from wsss.reports.drawing import class_name, class_palette, overlay, save_picture
 from wsss.storage.files import write_csv
 from wsss.storage.palette import write_palette_png
@@ -65,6 +66,23 @@ def class_shares(label: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
 def write_mask_table(path: Path, rows: Iterable[tuple[str, ...]]) -> None:
     """masks.csv: the rows of `write_mask_files`."""
     write_csv(path, MASK_COLUMNS, rows)
+
+
+def read_mask_table(path: Path) -> dict[str, Path]:
+    """Image id -> mask, of a masks.csv.
+
+    Raises:
+        InputError: it is missing, or another table.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            return {row["image_id"]: path.parent / row["mask"] for row in csv.DictReader(file)}
+    except FileNotFoundError:
+        raise InputError(
+            f"{path} does not exist: make it with snakemake {path}, and the --configfile of the run"
+        ) from None
+    except (OSError, ValueError, LookupError, csv.Error) as error:
+        raise InputError(f"{path}: no table of masks ({reason_of(error)}); remake it") from error
 
 
 def write_class_table(path: Path, classes: Sequence[str]) -> None:
