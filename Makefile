@@ -11,7 +11,8 @@ WEIGHTS ?=
 CONFIG ?=
 BIN := .venv/bin
 
-.PHONY: help setup demo demo-seeds check gpu-check cancel kills memory test test-fast test-demo test-resnet38 test-slurm \
+.PHONY: help setup demo demo-seeds check gpu-check cancel kills memory test test-fast test-demo test-resnet38 \
+	test-datumaro test-slurm \
 	test-slurm-full lint format clean
 
 help:
@@ -28,6 +29,7 @@ help:
 	@echo "make test-demo  the demo's first stage, and whether refinement is at work in it (five minutes)"
 	@echo "make test-resnet38  five stages with ResNet38 on eight photographs, three minutes for each of two"
 	@echo "                    recipes; RECIPE=paper or RECIPE=official for one of them"
+	@echo "make test-datumaro  CVAT's library reads our masks and we read its own; an environment of 0.6 GB"
 	@echo "make test-slurm  tests on a Slurm of their own, a quarter of an hour (-full: more); root"
 	@echo "make memory  peak memory at 200 and 2,000 images, to docs/results/memory.csv (minutes)"
 	@echo "make clean   remove results/demo (other results and .venv stay)"
@@ -99,6 +101,15 @@ test-demo: setup
 # Not part of `make test`: some minutes a recipe, 4 GB of memory and 4 GB of disk.
 test-resnet38: setup
 	$(BIN)/python -m pytest -m slow tests/workflow/test_resnet38.py -k "$(RECIPE)"
+
+# Not part of `make test`: CVAT's library, which needs older packages than ours and 0.6 GB.
+test-datumaro: setup .venv-datumaro/ready
+	$(BIN)/python -m pytest -m slow tests/workflow_scripts/test_datumaro.py
+
+.venv-datumaro/ready:
+	$(PYTHON) -m venv .venv-datumaro
+	.venv-datumaro/bin/pip install --quiet --disable-pip-version-check datumaro==1.13.12
+	@touch $@
 
 test-slurm: setup
 	@tests/slurm/install

@@ -9,7 +9,7 @@ extension.
 import re
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -27,7 +27,8 @@ LINE = re.compile(r"(.+?):(\d+),(\d+),(\d+)(:[^:]*){0,2}")
 class CvatMasks:
     """The masks of such a zip, or of a folder that one was unpacked to.
 
-    `files` are the class masks by name. Picklable, so that processes can share the work.
+    `members` are the class masks by name, as paths within. Picklable, so that processes can share
+    the work.
 
     Raises:
         InputError: there is no such zip, or it has not what the format says.
@@ -36,16 +37,16 @@ class CvatMasks:
     def __init__(self, path: Path):
         self.path = path
         try:
-            root = path if path.is_dir() else zipfile.Path(path)
+            root = _root(path)
             text = (root / LABELMAP).read_text(encoding="utf-8")
-            masks = list(_class_masks(root))
+            members = sorted(_pngs_in(root, CLASS_MASKS))
         except (OSError, KeyError, UnicodeDecodeError, zipfile.BadZipFile) as error:
             raise InputError(
                 f"{path} cannot be read as CVAT's segmentation mask 1.1 ({reason_of(error)}):"
                 f" export the task in that format; it has {LABELMAP} and {CLASS_MASKS}"
             ) from error
-        self.files = {Path(mask.name).stem: mask for mask in masks}
-        if len(self.files) < len(masks):
+        self.members = {PurePosixPath(member).stem: member for member in members}
+        if len(self.members) < len(members):
             raise InputError(f"{path}: two masks have the same name in different folders")
         self.labels, self.colours = _read_labelmap(text, f"{path}, {LABELMAP}")
 
@@ -55,34 +56,39 @@ class CvatMasks:
         Raises:
             InputError: it is no image, or has a colour or label that stands for nothing.
         """
-        rgb = read_colours(self.files[name]).astype(np.int64)
+        file = _root(self.path) / self.members[name]
+        rgb = read_colours(file).astype(np.int64)
         packed = rgb @ (1 << 16, 1 << 8, 1)
         places = np.searchsorted(self.colours, packed).clip(max=len(self.colours) - 1)
         found = np.unique(places)
         if (self.colours[places] != packed).any():
             colour = rgb[self.colours[places] != packed][0]
             raise InputError(
-                f"mask {self.files[name]} has the colour {','.join(map(str, colour))}, which"
+                f"mask {file} has the colour {','.join(map(str, colour))}, which"
                 f" {LABELMAP} does not name: export the task again"
             )
         unknown = [self.labels[place] for place in found if self.labels[place] not in class_ids]
         if unknown:
             raise InputError(
-                f"mask {self.files[name]}: {listed(map(repr, unknown))} is no class of the data set"
+                f"mask {file}: {listed(map(repr, unknown))} is no class of the data set"
                 f" ({listed(class_ids)}): rename the label, or remove it from the image"
             )
         return np.array([class_ids.get(label, 0) for label in self.labels], np.uint8)[places]
 
 
-def _class_masks(root) -> Iterator:
-    """The PNGs below the folder of class masks; CVAT keeps the folders of its images."""
-    folders = [root / CLASS_MASKS]
-    for folder in folders:
-        for path in folder.iterdir():
-            if path.is_dir():
-                folders.append(path)
-            elif path.name.lower().endswith(".png") and not path.name.startswith("."):
-                yield path
+def _root(path: Path) -> Path | zipfile.Path:
+    """What paths within start from. An open zip cannot be pickled."""
+    return path if path.is_dir() else zipfile.Path(path)
+
+
+def _pngs_in(root, folder) -> Iterator[str]:
+    """Paths of the PNGs in a folder and those in it: CVAT keeps the folders of its images."""
+    for path in (root / folder).iterdir():
+        member = f"{folder}/{path.name}"
+        if path.is_dir():
+            yield from _pngs_in(root, member)
+        elif path.name.lower().endswith(".png") and not path.name.startswith("."):
+            yield member
 
 
 def _read_labelmap(text, where):

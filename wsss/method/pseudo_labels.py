@@ -9,6 +9,8 @@ from wsss.configuration.sections import Crf, PseudoLabels
 from wsss.method.crf import refine_saliency
 from wsss.storage.pixels import resize_map, resize_maps
 
+CORRECTED = "corrected"  # the attribute of pseudo labels that are a corrected mask
+
 
 def fuse(
     cams: np.ndarray,
@@ -65,6 +67,23 @@ def updated_saliency(
 def quantise(saliency: np.ndarray) -> np.ndarray:
     """[0, 1] -> uint8, value / 255 being the probability."""
     return np.rint(np.clip(saliency, 0.0, 1.0) * 255).astype(np.uint8)
+
+
+def pseudo_labels_of_mask(saliency: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both pseudo labels of an image whose mask is known.
+
+    Objects of the classes are salient and nothing else is, as the segmentation branch learns it,
+    too: the two tasks share their affinity. Where the mask is 255, the saliency stays.
+
+    Args:
+        saliency: uint8 (H, W), what it is otherwise.
+        mask: uint8 (H, W) class ids, 255 where nobody knows.
+
+    Returns:
+        saliency uint8 (H, W), segmentation uint8 (H, W).
+    """
+    salient = np.where(mask == 0, 0, 255).astype(np.uint8)
+    return np.where(mask == IGNORE, saliency, salient), mask
 
 
 def make_pseudo_labels(

@@ -586,6 +586,7 @@ FILES = {"folder": "$NOT_SET"}
             {"variants": {"x": {"pseudo_labels": {"initial": "files", "files": FILES}}}},
             "variants.x.pseudo_labels.files.folder",
         ),
+        ({"pseudo_labels": {"corrected": "$NOT_SET/x.zip"}}, "pseudo_labels.corrected"),
     ],
     ids=str,
 )
