@@ -1,14 +1,20 @@
 """Corrected masks stand in for pseudo labels, and no score is of them."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
-from commands_on_artifacts import FILES, FUSION, SALIENCY, SIZE, call
+from commands_on_artifacts import FILES, FUSION, SALIENCY, SIZE, build, call
 
-from workflow_scripts import evaluate_pseudo_labels, make_pseudo_labels, sweep_thresholds
-from wsss.datasets.index import read_dataset
+from workflow_scripts import (
+    evaluate_pseudo_labels,
+    make_pseudo_labels,
+    sample_masks,
+    sweep_thresholds,
+)
+from wsss.datasets.index import read_dataset, write_dataset
 from wsss.errors import InputError
 from wsss.storage.artifacts import ArtifactReader
 from wsss.storage.palette import write_palette_png
@@ -100,3 +106,37 @@ def test_labels_of_a_run_without_corrected_masks_are_scored_as_before(folder, ca
     assert FILES["labels"] and read_dataset(folder).split("train")[0].mask
     assert call("evaluate_pseudo_labels", folder, capsys)[0] == 0
     assert set(pd.read_csv(folder / "../out.png")["images"]) == {2}
+
+
+# --- true masks of a share of the images ---------------------------------------------------------
+
+
+def sampled(folder, share, out, *more):
+    run(sample_masks, folder, "--share", share, "--out", out, *more)
+    return {path.name: path.read_bytes() for path in out.iterdir()}
+
+
+def test_a_sample_holds_true_masks_and_a_larger_one_those_of_a_smaller(tmp_path):
+    folder = build(tmp_path, count=20)
+    index = read_dataset(folder)
+    truth = {f"{r.image_id}.png": (index.root / r.mask).read_bytes() for r in index.split("train")}
+    few, many = (sampled(folder, share, tmp_path / str(share)) for share in (0.1, 0.5))
+    assert (len(few), len(many)) == (2, 10)
+    assert few.items() < many.items() < truth.items()
+    assert sampled(folder, 0.1, tmp_path / "0.1") == few
+    assert sampled(folder, 0.1, tmp_path / "other", "--seed", 1).keys() != few.keys()
+    with pytest.raises(InputError, match=r"0\.5 holds other masks, such as train"):
+        sampled(folder, 0.1, tmp_path / "0.5")
+
+
+def test_a_share_of_no_image_or_of_more_than_have_masks_is_refused(folder, tmp_path, capsys):
+    with pytest.raises(InputError, match=r"0\.1 of 2 training images are 0, and 2 have a mask"):
+        sampled(folder, 0.1, tmp_path / "out")
+    with pytest.raises(SystemExit):
+        sampled(folder, 5, tmp_path / "out")
+    index = read_dataset(folder)
+    unmasked = [replace(record, mask=None) for record in index.records]
+    write_dataset(replace(index, records=tuple(unmasked)), folder)
+    with pytest.raises(InputError, match=r"are 1, and 0 have a mask"):
+        sampled(folder, 0.5, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

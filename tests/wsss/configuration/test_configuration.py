@@ -37,6 +37,7 @@ OVERLAYS = sorted(CONFIG.glob("*.yaml"))
 EXPERIMENTS = (
     "ablations",
     "compare-labels",
+    "corrected-masks",
     "full-supervision",
     "saliency-sources",
 )  # laid over the configuration of a data set
@@ -52,6 +53,7 @@ def folders(monkeypatch):
     monkeypatch.setenv("COCO_SALIENCY", "/data/coco/saliency")
     monkeypatch.setenv("PHOTOS", "/data/photos")
     monkeypatch.setenv("MASKS", "/data/masks")
+    monkeypatch.setenv("TRUE_MASKS", "/data/true_masks")
     monkeypatch.setenv("THEIR_CAMS", "/data/cams")
     monkeypatch.setenv("THEIR_LABELS", "/data/labels")
 
@@ -649,7 +651,7 @@ def test_experiments_set_variants_and_what_they_pick_only(name):
 
 def test_experiments_agree_on_the_networks_that_they_share():
     """Laid over one another they train them once."""
-    names = ("ablations", "saliency-sources", "compare-labels")
+    names = ("ablations", "saliency-sources", "compare-labels", "corrected-masks")
     first, *others = (read_yaml(CONFIG / f"{name}.yaml")["variants"] for name in names)
     for other in others:
         assert "auxsegnet" in other
