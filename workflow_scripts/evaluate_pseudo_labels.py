@@ -19,8 +19,7 @@ from workflow_scripts.jobs.scoring import (
 from wsss.configuration.sections import Evaluation
 from wsss.datasets.index import ImageRecord
 from wsss.method.evaluation import tables_of
-from wsss.method.pseudo_labels import CORRECTED
-from wsss.storage.artifacts import ArtifactReader
+from wsss.storage.artifacts import CORRECTED, ArtifactReader
 
 KIND = "segmentation"
 

@@ -19,8 +19,8 @@ from wsss.datasets.corrected_masks import CorrectedMasks, corrected_masks, diges
 from wsss.datasets.files_per_image import FilesPerImage, label_files
 from wsss.datasets.index import DatasetIndex, ImageRecord
 from wsss.errors import listed
-from wsss.method.pseudo_labels import CORRECTED, make_pseudo_labels, pseudo_labels_of_mask
-from wsss.storage.artifacts import ArtifactReader, ArtifactWriter
+from wsss.method.pseudo_labels import make_pseudo_labels, pseudo_labels_of_mask
+from wsss.storage.artifacts import CORRECTED, ArtifactReader, ArtifactWriter
 
 log = logging.getLogger(__name__)
 

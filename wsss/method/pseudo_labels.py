@@ -9,8 +9,6 @@ from wsss.configuration.sections import Crf, PseudoLabels
 from wsss.method.crf import refine_saliency
 from wsss.storage.pixels import resize_map, resize_maps
 
-CORRECTED = "corrected"  # the attribute of pseudo labels that are a corrected mask
-
 
 def fuse(
     cams: np.ndarray,

@@ -721,6 +721,7 @@ VOC2012 = {
     "cam.scales": [1, 0.5, 1.5, 2],
     "cam.flip": True,
     "pseudo_labels.initial": "fusion",
+    "pseudo_labels.corrected": None,
     "pseudo_labels.cam_threshold": 0.2,
     "pseudo_labels.saliency_threshold": 0.06,
     "pseudo_labels.background": "off_the_shelf",
