@@ -105,12 +105,12 @@ def test_a_run_from_given_labels_is_the_same_run(workspace, tmp_path):
 
 def test_a_corrected_mask_comes_into_a_run_and_counts_by_its_content(workspace, tmp_path):
     targets = [f"{LABELS}/shard{k}.h5" for k in (0, 1)]
-    mask = np.zeros((64, 96), np.uint8)
+    before = read_all(workspace, LABELS, "pseudo_labels")
+    mask = np.zeros_like(before["train_0003"][0]["segmentation"])
     mask[10:20, 30:50] = 1
     write_palette_png(tmp_path / "corrected/train_0003.png", mask)
     overlay = {"pseudo_labels": {"corrected": str(tmp_path / "corrected")}}
     assert workspace.counts(overlays=[overlay]) == ALL_LABELS  # at every stage
-    before = read_all(workspace, LABELS, "pseudo_labels")
     workspace.make(*targets, overlays=[overlay])
     after = read_all(workspace, LABELS, "pseudo_labels")
     np.testing.assert_array_equal(after["train_0003"][0]["segmentation"], mask)
