@@ -27,6 +27,7 @@ from wsss.configuration.resolve import (
 )
 from wsss.configuration.sections import source_key
 from wsss.configuration.yaml_files import read_yaml
+from wsss.datasets.corrected_masks import digest_of_masks
 from wsss.datasets.formats import digest_of_listed, listed_files, without_test_images
 from wsss.datasets.voc import CLASSES as VOC_CLASSES
 from wsss.errors import InputError
@@ -190,6 +191,16 @@ def digests_of_lists(section):
     return [digest_of_listed(section, file) for file in listed_files(section)]
 
 
+@cache
+def digest_of_corrected(variant):
+    """Corrected masks count by content: people go on correcting."""
+    path = VARIANTS[variant].pseudo_labels.corrected
+    try:
+        return digest_of_masks(path) if path else None
+    except InputError as error:
+        sys.exit(f"error: configuration: {error}")
+
+
 def pseudo_label_settings(wildcards):
     """Section `pseudo_labels`, as far as it counts at a stage.
 
@@ -200,7 +211,7 @@ def pseudo_label_settings(wildcards):
         return as_json(section.model_dump(exclude={"initial", "files"}))
     section = section.model_copy(update={"background": "off_the_shelf"})
     if imports_labels(wildcards.variant):
-        return as_json(section.model_dump(include={"initial", "files", "background"}))
+        return as_json(section.model_dump(include={"initial", "files", "background", "corrected"}))
     return as_json(section.model_dump(exclude={"initial", "files", "saliency_crf"}))
 
 
@@ -524,7 +535,7 @@ def maps_of_run(variant, stage):
     if stage > 0:
         patterns += [of_stage("cams/shard{shard}.h5"), of_stage("saliency/shard{shard}.h5")]
     elif not imports_labels(variant):
-        patterns += [of_classifier("/cams/shard{shard}.h5", classifier_of(CONFIG, variant))]
+        patterns += [of_classifier("cams/shard{shard}.h5", classifier_of(CONFIG, variant))]
     return patterns
 
 

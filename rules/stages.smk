@@ -19,6 +19,7 @@ rule make_pseudo_labels:
     params:
         shards=CONFIG.shards,
         settings=pseudo_label_settings,
+        corrected=lambda wildcards: digest_of_corrected(wildcards.variant),
         maps=map_arguments,
     shell:
         command(

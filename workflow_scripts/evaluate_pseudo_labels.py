@@ -1,6 +1,7 @@
 """Scores of a stage's segmentation pseudo labels against the masks of the scored images.
 
-By class, by image, and of objects by size.
+By class, by image, and of objects by size. Labels that are corrected masks are no pseudo labels,
+and are left out.
 """
 
 from functools import partial
@@ -18,7 +19,7 @@ from workflow_scripts.jobs.scoring import (
 from wsss.configuration.sections import Evaluation
 from wsss.datasets.index import ImageRecord
 from wsss.method.evaluation import tables_of
-from wsss.storage.artifacts import ArtifactReader
+from wsss.storage.artifacts import CORRECTED, ArtifactReader
 
 KIND = "segmentation"
 
@@ -33,10 +34,15 @@ def main(argv: list[str] | None = None) -> None:
     identity = arguments.identity(args, index, "variant", "seed", "stage")
     labels = ArtifactReader(args.pseudo_labels, "pseudo_labels", **identity)
     train = index.split("train")
-    scored = [record for record in train if record.scored and record.mask]
+    scored = [r for r in train if r.scored and r.mask and not is_corrected(labels, r)]
     work = Scoring(index, partial(label_map, labels), args.settings.ignore_prediction)
     scores = scores_by_kind(work, scored, [KIND], args.threads)[KIND]
     write_score_tables(args, tables_of(scores, index.classes, scored, len(train)))
+
+
+def is_corrected(labels: ArtifactReader, record: ImageRecord) -> bool:
+    """Whether the label of a record is a mask that people corrected."""
+    return labels.read(record.image_id, []).attributes.get(CORRECTED, False)
 
 
 def label_map(labels: ArtifactReader, record: ImageRecord) -> dict[str, np.ndarray]:

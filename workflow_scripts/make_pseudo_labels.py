@@ -1,9 +1,11 @@
 """Pseudo labels of a shard: CRF on the saliency (stage >= 1), fusion with the CAMs.
 
 At stage 0 the segmentation may be another tool's, from files, instead of the fusion. A negative is
-background, and needs no file.
+background, and needs no file. At every stage, masks that people corrected stand in for the pseudo
+labels of their images.
 """
 
+import logging
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +16,14 @@ from workflow_scripts.jobs import arguments
 from workflow_scripts.jobs.command import run
 from wsss.compute.parallel import map_images
 from wsss.configuration import sections
+from wsss.datasets.corrected_masks import CorrectedMasks, corrected_masks, digest_of_masks
 from wsss.datasets.files_per_image import FilesPerImage, label_files
 from wsss.datasets.index import DatasetIndex, ImageRecord
-from wsss.method.pseudo_labels import make_pseudo_labels, negative_labels
-from wsss.storage.artifacts import ArtifactReader, ArtifactWriter
+from wsss.errors import listed
+from wsss.method.pseudo_labels import make_pseudo_labels, negative_labels, pseudo_labels_of_mask
+from wsss.storage.artifacts import CORRECTED, ArtifactReader, ArtifactWriter
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -58,22 +64,45 @@ class GivenLabels:
         return saliency, self.index.read_label_map(record, self.files.path(record))
 
 
+@dataclass
+class WithCorrected:
+    """The pseudo labels of a record, from its corrected mask if it has one; picklable."""
+
+    labels: PseudoLabels | GivenLabels
+    corrected: CorrectedMasks
+
+    def __call__(self, record: ImageRecord) -> tuple[np.ndarray, np.ndarray]:
+        saliency, segmentation = self.labels(record)
+        if record.image_id not in self.corrected:
+            return saliency, segmentation
+        return pseudo_labels_of_mask(saliency, self.corrected.read(record))
+
+
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     index = arguments.dataset_index(args)
     records = index.shard("train", args.shard, args.shards)
     work, readers = work_of(args, index, records)
+    sources = {path: digest for reader in readers for path, digest in reader.sources.items()}
+    corrected = ()
+    if args.settings.corrected:
+        corrected = corrected_masks(args.settings.corrected, index)
+        work = WithCorrected(work, corrected)
+        sources[args.settings.corrected] = digest_of_masks(args.settings.corrected)
+        tell(corrected)
     with ArtifactWriter(
         args.output,
         "pseudo_labels",
         identity=arguments.identity(args, index, "variant", "seed", "stage") | {"split": "train"},
         parameters=arguments.given(args.settings),
-        sources={path: digest for reader in readers for path, digest in reader.sources.items()},
+        sources=sources,
         expected=[record.image_id for record in records],
     ) as artifact:
         labels = map_images(work, records, args.threads, "pseudo labels")
         for record, (sal, seg) in zip(records, labels, strict=True):
-            artifact.write(record.image_id, {"saliency": sal, "segmentation": seg})
+            maps = {"saliency": sal, "segmentation": seg}
+            marks = {CORRECTED: True} if record.image_id in corrected else {}
+            artifact.write(record.image_id, maps, **marks)
 
 
 def parse(argv: list[str] | None) -> Namespace:
@@ -88,6 +117,17 @@ def parse(argv: list[str] | None) -> Namespace:
     if args.settings.initial == "fusion" and not args.cams:
         parser.error("--cams is needed, or the setting initial: files")
     return args
+
+
+def tell(corrected: CorrectedMasks) -> None:
+    """How many masks there are, and which are passed over; `make check` looks at them all."""
+    log.info("%d training images have corrected masks", len(corrected.names))
+    for ids, why in (
+        (corrected.elsewhere, "of images that are not trained on"),
+        (corrected.strangers, "that are called like no image to learn from"),
+    ):
+        if ids:
+            log.warning("%s: %d masks %s: %s", corrected.path, len(ids), why, listed(ids))
 
 
 def work_of(

@@ -15,6 +15,7 @@ from workflow_scripts.jobs.command import run
 from workflow_scripts.make_pseudo_labels import PseudoLabels, work_of
 from wsss.compute.parallel import map_images
 from wsss.configuration import sections
+from wsss.datasets.corrected_masks import corrected_masks
 from wsss.datasets.index import ImageRecord
 from wsss.method.evaluation import with_ground_truth, write_table
 from wsss.method.metrics import IGNORE_PREDICTION
@@ -55,7 +56,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     index = arguments.dataset_index(args)
     train = index.split("train")
-    scored = [record for record in train if record.scored and record.mask]
+    corrected = corrected_masks(path, index) if (path := args.settings.corrected) else ()
+    scored = [r for r in train if r.scored and r.mask and r.image_id not in corrected]
     sweep = ThresholdSweep(
         len(index.classes),
         [*args.cam_thresholds, args.settings.cam_threshold],

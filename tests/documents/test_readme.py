@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from drawn_masks import write_results
 from repository import ROOT
 
 from wsss.configuration.reference import keys
@@ -75,8 +76,16 @@ def test_snakemake_commands_have_a_plan(workspace, tmp_path, line):
     assert status == 0 and expected in said, said[-3000:]
 
 
+@pytest.fixture(scope="module")
+def with_photographs(finished_workspace, tmp_path_factory):
+    """The tiny run, and the finished masks of one's own photographs."""
+    made = finished_workspace.copy(tmp_path_factory.mktemp("photographs"))
+    write_results(made.folder / "results/photos")
+    return made
+
+
 @pytest.mark.parametrize("line", PYTHON)
-def test_python_commands_run(finished_workspace, tmp_path, line):
+def test_python_commands_run(with_photographs, tmp_path, line):
     _, *words = shlex.split(line)
     options = ("--out", "--output", "--saliency")
     written = {word for option, word in pairwise(words) if option in options}
@@ -85,7 +94,7 @@ def test_python_commands_run(finished_workspace, tmp_path, line):
         for word in words
     ]
     done = subprocess.run(
-        [sys.executable, *words], cwd=finished_workspace.folder, capture_output=True, text=True
+        [sys.executable, *words], cwd=with_photographs.folder, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout or list(tmp_path.iterdir())

@@ -9,6 +9,7 @@ from workflow_scripts import (
     export_pseudo_labels,
 )
 from wsss.storage.artifacts import ArtifactReader
+from wsss.storage.palette import write_palette_png
 
 CAMS = f"{DEMO}/classifier/default/seed0/cams"
 LABELS = f"{RUN}/stage0/pseudo_labels"
@@ -100,6 +101,29 @@ def test_a_run_from_given_labels_is_the_same_run(workspace, tmp_path):
     errors = [line for line in said.splitlines() if line.startswith("error: ")]
     assert status != 0 and "Traceback" not in said
     assert len(errors) == 1 and "train_0003.png" in errors[0]
+
+
+def test_a_corrected_mask_comes_into_a_run_and_counts_by_its_content(workspace, tmp_path):
+    targets = [f"{LABELS}/shard{k}.h5" for k in (0, 1)]
+    before = read_all(workspace, LABELS, "pseudo_labels")
+    mask = np.zeros_like(before["train_0003"][0]["segmentation"])
+    mask[10:20, 30:50] = 1
+    write_palette_png(tmp_path / "corrected/train_0003.png", mask)
+    overlay = {"pseudo_labels": {"corrected": str(tmp_path / "corrected")}}
+    assert workspace.counts(overlays=[overlay]) == ALL_LABELS  # at every stage
+    workspace.make(*targets, overlays=[overlay])
+    after = read_all(workspace, LABELS, "pseudo_labels")
+    np.testing.assert_array_equal(after["train_0003"][0]["segmentation"], mask)
+    for image_id in before.keys() - {"train_0003"}:
+        for name, array in before[image_id][0].items():
+            np.testing.assert_array_equal(after[image_id][0][name], array)
+    assert workspace.counts("--", *targets, overlays=[overlay]) == {}
+    write_palette_png(tmp_path / "corrected/train_0003.png", mask[::-1])
+    assert workspace.counts("--", *targets, overlays=[overlay]) == {"make_pseudo_labels": 2}
+    (tmp_path / "corrected").rename(tmp_path / "gone")
+    status, said = workspace.snakemake("-n", "--", *targets, overlays=[overlay])
+    assert status != 0 and "Traceback" not in said
+    assert "error: configuration: pseudo_labels.corrected: " in said
 
 
 def read_all(workspace, folder, kind):

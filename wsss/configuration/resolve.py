@@ -237,4 +237,5 @@ def paths_in_use(config: Configuration) -> dict[str, str]:
         paths["cam.files.folder"] = config.cam.files.folder
     if config.pseudo_labels.initial == "files":
         paths["pseudo_labels.files.folder"] = config.pseudo_labels.files.folder
+    paths["pseudo_labels.corrected"] = config.pseudo_labels.corrected
     return {key: path for key, path in paths.items() if path is not None}

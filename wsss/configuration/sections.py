@@ -406,6 +406,11 @@ class PseudoLabels(Section):
         "fusion", description="labels of stage 0: fusion, or files (another tool's PNGs)"
     )
     files: LabelFiles = LabelFiles()
+    corrected: Text | None = Field(
+        None,
+        description="corrected masks of some training images: a folder of PNGs, a COCO .json or"
+        " CVAT's .zip; null = none",
+    )
     cam_threshold: Fraction = Field(
         0.2, description="a pixel is an object where its largest CAM is above"
     )

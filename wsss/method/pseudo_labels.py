@@ -76,6 +76,23 @@ def negative_labels(size: Size) -> tuple[np.ndarray, np.ndarray]:
     return np.zeros(size, np.uint8), np.zeros(size, np.uint8)
 
 
+def pseudo_labels_of_mask(saliency: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both pseudo labels of an image whose mask is known.
+
+    Objects of the classes are salient and nothing else is, as the segmentation branch learns it,
+    too: the two tasks share their affinity. Where the mask is 255, the saliency stays.
+
+    Args:
+        saliency: uint8 (H, W), what it is otherwise.
+        mask: uint8 (H, W) class ids, 255 where nobody knows.
+
+    Returns:
+        saliency uint8 (H, W), segmentation uint8 (H, W).
+    """
+    salient = np.where(mask == 0, 0, 255).astype(np.uint8)
+    return np.where(mask == IGNORE, saliency, salient), mask
+
+
 def make_pseudo_labels(
     image: np.ndarray,
     cams: np.ndarray,

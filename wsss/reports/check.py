@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from difflib import get_close_matches
 from math import ceil
 from pathlib import Path
 
 import numpy as np
 
+from model.labels import IGNORE
 from wsss.compute.progress import progress
 from wsss.configuration.paths import weights_path
 from wsss.configuration.resolve import picked_classifiers, picked_sources, variant_config
@@ -23,6 +25,7 @@ from wsss.configuration.sections import (
 )
 from wsss.datasets.cam_files import ImportedCams
 from wsss.datasets.coco.masks import SECONDS_PER_MASK, unwritable
+from wsss.datasets.corrected_masks import CorrectedMasks, corrected_masks
 from wsss.datasets.files_per_image import label_files
 from wsss.datasets.formats import paints_masks
 from wsss.datasets.index import SPLITS, DatasetIndex, ImageRecord
@@ -70,6 +73,7 @@ def check_besides_images(
         *check_sources(config, index.split("train")),
         *check_imported_cams(config, index),
         *check_label_files(config, index),
+        *check_corrected(config, index),
         *check_all_weights(config),
         check_device(config.device),
         check_gallery(config, index),
@@ -178,6 +182,58 @@ def _check_label_files(section: LabelFiles, index: DatasetIndex) -> Finding:
     return _all_readable("pseudo labels", train, lambda r: index.read_label_map(r, files.path(r)))
 
 
+def check_corrected(config: Configuration, index: DatasetIndex) -> Iterator[Finding]:
+    """Read the masks that people corrected, for each variant that learns from some."""
+    sections = [variant_config(config, variant).pseudo_labels for variant in config.variants]
+    for path in dict.fromkeys(section.corrected for section in sections if section.corrected):
+        try:
+            masks = corrected_masks(path, index)
+        except InputError as error:
+            yield Finding("problem", "corrected", str(error))
+            continue
+        yield from _check_corrected(masks, index)
+
+
+def _check_corrected(masks: CorrectedMasks, index: DatasetIndex) -> Iterator[Finding]:
+    if masks.strangers:
+        near = ", ".join(_near(name, index) for name in masks.strangers[:SHOWN])
+        yield Finding(
+            "problem",
+            "corrected",
+            f"{masks.path}: {len(masks.strangers)} of its masks are called like no image: {near};"
+            " give them the names of their images",
+        )
+    if masks.elsewhere:
+        message = f"of images that are not trained on, so not used: {listed(masks.elsewhere)}"
+        yield Finding("note", "corrected", message)
+    records = [record for record in index.split("train") if record.image_id in masks]
+    other = []  # ids of images whose masks show other classes than their labels
+
+    def read(record: ImageRecord) -> None:
+        shown = set(np.unique(masks.read(record))) - {0, IGNORE}
+        labels = {index.classes.index(name) + 1 for name in record.labels}
+        if not shown <= labels or (labels and not shown):
+            other.append(record.image_id)
+
+    yield _all_readable("corrected", records, read)
+    if other:
+        message = (
+            f"{len(other)} of {len(records)} masks do not show what their images are labelled"
+            f" with: {listed(sorted(other))}"
+        )
+        if len(other) > len(records) / 2:
+            remedy = "values of PNGs are mask_value in classes.csv: look at masks and labels"
+            yield Finding("problem", "corrected", f"{message}; {remedy}")
+        else:
+            yield Finding("note", "corrected", message)
+
+
+def _near(name: str, index: DatasetIndex) -> str:
+    """A name, with the image that it may mean."""
+    close = get_close_matches(name, [record.image_id for record in index.records], 1)
+    return f"{name} (did you mean {close[0]}?)" if close else name
+
+
 def check_all_weights(config: Configuration) -> list[Finding]:
     """`check_weights` of each backbone of a classifier that variants pick."""
     chosen = dict.fromkeys(own.backbone for own in picked_classifiers(config).values())
@@ -241,7 +297,7 @@ def existing_parent(path: Path) -> Path:
 
 
 def _all_readable(
-    subject: str, records: Sequence[ImageRecord], read: Callable[[ImageRecord], np.ndarray]
+    subject: str, records: Sequence[ImageRecord], read: Callable[[ImageRecord], object]
 ) -> Finding:
     """One finding on all files of a kind: how many there are, or the first few that fail."""
 

@@ -1,5 +1,6 @@
 """Finished files for people: a palette PNG and an overlay per image, and tables beside them."""
 
+import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -7,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from wsss.datasets.index import check_id
-from wsss.errors import InputError
+from wsss.errors import InputError, reason_of
 from wsss.method.uncertainty import Uncertainty
 from wsss.reports.drawing import class_name, class_palette, overlay, save_picture
 from wsss.storage.files import write_csv
@@ -80,6 +81,23 @@ def _cells(row):
     shares = ";".join(f"{name}={share:.4g}" for name, share in row.shares.items())
     sure = (f"{value:.4f}" for value in row.uncertainty)
     return (row.image_id, *mask_names(row.image_id), ";".join(row.shares), shares, *sure)
+
+
+def read_mask_table(path: Path) -> dict[str, Path]:
+    """Image id -> mask, of a masks.csv.
+
+    Raises:
+        InputError: it is missing, or another table.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            return {row["image_id"]: path.parent / row["mask"] for row in csv.DictReader(file)}
+    except FileNotFoundError:
+        raise InputError(
+            f"{path} does not exist: make it with snakemake {path}, and the --configfile of the run"
+        ) from None
+    except (OSError, ValueError, LookupError, csv.Error) as error:
+        raise InputError(f"{path}: no table of masks ({reason_of(error)}); remake it") from error
 
 
 def write_class_table(path: Path, classes: Sequence[str]) -> None:

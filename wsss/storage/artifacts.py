@@ -27,6 +27,7 @@ SCHEMA_VERSION = 1
 CACHED_STRUCTURE = 1 << 18  # bytes, as HDF5 counts them; they take 13 times that
 # Identity: what a reader compares. The rest of the root attributes is provenance.
 IDENTITY_KEYS = ("dataset", "index_digest", "classes", "variant", "seed", "stage", "split")
+CORRECTED = "corrected"  # attribute of a pseudo label that is a mask from people, and not scored
 # What decides values, by the names of requirements.lock.
 PACKAGES = ("h5py", "numpy", "opencv-python-headless", "pillow", "pydensecrf2", "torch")
 

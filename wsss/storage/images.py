@@ -6,9 +6,11 @@ Masks become the stored indices, never colours, and are taken to lie in the same
 the photograph that a viewer shows; an EXIF tag in a mask is not followed.
 """
 
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import cv2
 import numpy as np
@@ -38,10 +40,7 @@ def read_mask(path: str | Path) -> np.ndarray:
     whatever `read_image` refuses.
     """
     with _opened(path, "mask") as image:
-        if image.format in ("JPEG", "WEBP"):
-            raise InputError(
-                f"mask {path} is a {image.format} file, whose values are not exact: save it as PNG"
-            )
+        _refuse_lossy(image, path)
         if image.mode not in ("P", "L", "1", "I", "I;16", "I;16B"):
             raise InputError(
                 f"mask {path} holds colours (mode {image.mode}), not class indices: save it as a"
@@ -52,6 +51,16 @@ def read_mask(path: str | Path) -> np.ndarray:
     if values.max() > 255:
         raise InputError(f"mask {path} has the value {values.max()}: class indices end at 255")
     return values.astype(np.uint8)
+
+
+def read_colours(path: Path | zipfile.Path) -> np.ndarray:
+    """Read a mask whose classes are colours as uint8 RGB (H, W, 3), from a folder or a zip.
+
+    Raises InputError, naming the file, for lossy files and whatever `read_image` refuses.
+    """
+    with path.open("rb") as file, _opened(path, "mask", file) as image:
+        _refuse_lossy(image, path)
+        return np.array(image.convert("RGB"))
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
@@ -83,11 +92,23 @@ def shrink(image: np.ndarray, long_side: int | None) -> np.ndarray:
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
 
+def _refuse_lossy(image, path):
+    if image.format in ("JPEG", "WEBP"):
+        raise InputError(
+            f"mask {path} is a {image.format} file, whose values are not exact: save it as PNG"
+        )
+
+
 @contextmanager
-def _opened(path: str | Path, what: str) -> Iterator[Image.Image]:
-    """Open with Pillow; every complaint of a decoder becomes one line that names the file."""
+def _opened(
+    path: str | Path | zipfile.Path, what: str, file: IO[bytes] | None = None
+) -> Iterator[Image.Image]:
+    """Open with Pillow; every complaint of a decoder becomes one line that names the file.
+
+    `file` is the open file, where the path is not one of the file system.
+    """
     try:
-        with Image.open(path) as image:
+        with Image.open(file or path) as image:
             if image.width * image.height > Image.MAX_IMAGE_PIXELS:
                 raise Image.DecompressionBombError(f"{image.width}x{image.height} pixels")
             yield image

@@ -37,6 +37,7 @@ OVERLAYS = sorted(CONFIG.glob("*.yaml"))
 EXPERIMENTS = (
     "ablations",
     "compare-labels",
+    "corrected-masks",
     "full-supervision",
     "saliency-sources",
 )  # laid over the configuration of a data set
@@ -52,6 +53,7 @@ def folders(monkeypatch):
     monkeypatch.setenv("COCO_SALIENCY", "/data/coco/saliency")
     monkeypatch.setenv("PHOTOS", "/data/photos")
     monkeypatch.setenv("MASKS", "/data/masks")
+    monkeypatch.setenv("TRUE_MASKS", "/data/true_masks")
     monkeypatch.setenv("THEIR_CAMS", "/data/cams")
     monkeypatch.setenv("THEIR_LABELS", "/data/labels")
 
@@ -587,6 +589,7 @@ FILES = {"folder": "$NOT_SET"}
             {"variants": {"x": {"pseudo_labels": {"initial": "files", "files": FILES}}}},
             "variants.x.pseudo_labels.files.folder",
         ),
+        ({"pseudo_labels": {"corrected": "$NOT_SET/x.zip"}}, "pseudo_labels.corrected"),
     ],
     ids=str,
 )
@@ -649,7 +652,7 @@ def test_experiments_set_variants_and_what_they_pick_only(name):
 
 def test_experiments_agree_on_the_networks_that_they_share():
     """Laid over one another they train them once."""
-    names = ("ablations", "saliency-sources", "compare-labels")
+    names = ("ablations", "saliency-sources", "compare-labels", "corrected-masks")
     first, *others = (read_yaml(CONFIG / f"{name}.yaml")["variants"] for name in names)
     for other in others:
         assert "auxsegnet" in other
@@ -719,6 +722,7 @@ VOC2012 = {
     "cam.scales": [1, 0.5, 1.5, 2],
     "cam.flip": True,
     "pseudo_labels.initial": "fusion",
+    "pseudo_labels.corrected": None,
     "pseudo_labels.cam_threshold": 0.2,
     "pseudo_labels.saliency_threshold": 0.06,
     "pseudo_labels.background": "off_the_shelf",

@@ -216,6 +216,50 @@ def test_files_of_other_tools_are_read(config, index, tmp_path):
     assert (messages["CAMs"], messages["pseudo labels"]) == ("3 readable", "3 readable")
 
 
+def corrected(config, folder, masks):
+    """The configuration with corrected masks, by image id."""
+    for image_id, mask in masks.items():
+        write_palette_png(folder / f"{image_id}.png", mask)
+    return changed(config, pseudo_labels={"corrected": str(folder)})
+
+
+CAT, NOTHING = np.ones((24, 40), np.uint8), np.zeros((24, 40), np.uint8)
+
+
+def test_corrected_masks_are_read_and_compared_with_their_labels(config, index, tmp_path):
+    config = corrected(config, tmp_path / "own", {"a": CAT, "b": CAT, "c": NOTHING, "d": CAT})
+    found = [f for f in check.check_run(config, index, tmp_path) if f.subject == "corrected"]
+    assert [(f.level, f.message) for f in found] == [
+        ("note", "of images that are not trained on, so not used: d"),
+        ("ok", "3 readable"),
+        ("note", "1 of 3 masks do not show what their images are labelled with: c"),
+    ]
+
+
+def test_corrected_masks_that_contradict_most_labels_are_a_problem(config, index, tmp_path):
+    config = corrected(config, tmp_path / "own", {"a": CAT, "b": NOTHING, "c": NOTHING})
+    message = problems(check.check_run(config, index, tmp_path))["corrected"]
+    assert message.startswith("2 of 3 masks do not show what") and "b, c; values" in message
+    other = replace(index, classes=("cat", "dog"), mask_values=(2, 1))
+    config = corrected(config, tmp_path / "own", {"b": CAT, "c": CAT})
+    assert "a, b, c; values" in problems(check.check_run(config, other, tmp_path))["corrected"]
+
+
+def test_corrected_masks_without_an_image_are_a_problem_by_name(config, index, tmp_path):
+    index = replace(index, records=(*index.records, replace(index.records[0], image_id="cat 01")))
+    config = corrected(config, tmp_path / "own", {"a": CAT, "cat_01": CAT, "xyz": CAT})
+    message = problems(check.check_run(config, index, tmp_path))["corrected"]
+    assert "2 of its masks are called like no image: cat_01 (did you mean cat 01?), xyz" in message
+
+
+@pytest.mark.parametrize("spoil", [truncate, lambda path: shutil.rmtree(path.parent)])
+def test_corrected_masks_that_cannot_be_read_are_a_problem(config, index, tmp_path, spoil):
+    config = corrected(config, tmp_path / "own", {"a": CAT})
+    spoil(tmp_path / "own/a.png")
+    found = problems(check.check_run(config, index, tmp_path))
+    assert list(found) == ["corrected"] and str(tmp_path / "own") in found["corrected"]
+
+
 def test_cams_are_read_as_the_run_reads_them(config, index, tmp_path):
     config = changed(config, cam=given_cams(tmp_path / "cams"))
     np.save(tmp_path / "cams/b.npy", {0: np.full((24, 40), 1e6, np.float32)})
