@@ -510,6 +510,7 @@ def without(key):
         without("area"),
         lambda entry: entry.update(area=None),
         without("bbox"),
+        lambda entry: entry.update({key: float(entry[key]) for key in ("id", "category_id")}),
     ],
 )
 def test_what_other_tools_leave_out_is_made_up(coco, tmp_path, edit):

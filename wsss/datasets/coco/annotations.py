@@ -5,8 +5,8 @@ same id replace the first and takes unknown images and categories as they come; 
 pixels by `pycocotools.mask` (`wsss.datasets.coco.masks`).
 
 Files of other tools are read as readers built on pycocotools do: `iscrowd` that is missing or
-`false` is 0, an `area` that is missing is that of the outline, and an annotation without an outline
-labels its image and paints nothing.
+`false` is 0, an `area` that is missing is that of the outline, an id may be 3.0, and an annotation
+without an outline labels its image and paints nothing.
 """
 
 import json
@@ -184,6 +184,8 @@ def _entries(entries, kind, path):
 
 def _int_of(entry, key, where):
     value = entry.get(key)
+    if isinstance(value, float) and value.is_integer():  # tables with gaps make 3.0 of 3
+        value = entry[key] = int(value)
     if type(value) is not int:
         raise InputError(f"{where}: {key} is {value!r}, not a whole number: {AGAIN}")
     return value
