@@ -1,4 +1,7 @@
-"""Finished files for people: a palette PNG and an overlay per image, and a table of them."""
+"""Finished files for people: a palette PNG and an overlay per image, and a table of them.
+
+Those that an earlier run left of photographs which are gone are removed.
+"""
 
 from pathlib import Path
 
@@ -10,7 +13,7 @@ from workflow_scripts.jobs.export import run_of
 from wsss.compute.progress import progress
 from wsss.datasets.index import TEST, DatasetIndex, ImageRecord
 from wsss.errors import InputError
-from wsss.reports.mask_files import write_mask_files, write_mask_table
+from wsss.reports.mask_files import remove_others, write_mask_files, write_mask_table
 from wsss.storage.artifacts import ArtifactReader
 
 
@@ -46,6 +49,7 @@ def main(argv: list[str] | None = None) -> None:
         export_image(folder, index, record, labels.read(record.image_id).array, args.alpha)
         for record in progress(records, desc="masks", unit="image")
     ]
+    remove_others(folder, {record.image_id for record in records})
     write_mask_table(args.output, rows)
 
 

@@ -1,15 +1,18 @@
 """Finished files for people: a palette PNG and an overlay per image, and tables beside them."""
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from wsss.datasets.index import check_id
-from wsss.errors import InputError
+from wsss.errors import InputError, listed, reason_of
 from wsss.reports.drawing import class_name, class_palette, overlay, save_picture
 from wsss.storage.files import write_csv
 from wsss.storage.palette import write_palette_png
+
+log = logging.getLogger(__name__)
 
 MASK_COLUMNS = ("image_id", "mask", "overlay", "classes", "shares")
 COLOUR_COLUMNS = ("class_id", "name", "colour")
@@ -50,6 +53,28 @@ def write_mask_files(
     shares = class_shares(label, classes)
     text = ";".join(f"{name}={share:.4g}" for name, share in shares.items())
     return (image_id, mask.name, tinted.name, ";".join(shares), text)
+
+
+def remove_others(folder: Path, kept: Collection[str]) -> None:
+    """Remove masks and overlays of other images than those that are kept.
+
+    Only what has an overlay is taken for a mask: people may have put files of theirs beside.
+
+    Raises:
+        InputError: a file cannot be removed.
+    """
+    _, overlay_name = mask_names("")
+    ids = (path.name.removesuffix(overlay_name) for path in folder.glob(f"*{overlay_name}"))
+    gone = sorted(set(ids) - set(kept))
+    for path in (folder / name for image_id in gone for name in mask_names(image_id)):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"{path}, of an earlier run, cannot be removed ({reason_of(error)})"
+            ) from error
+    if gone:
+        log.info("%s: removed what was there of %d images: %s", folder, len(gone), listed(gone))
 
 
 def class_shares(label: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
