@@ -15,6 +15,7 @@ from wsss.compute.parallel import map_images
 from wsss.configuration import sections
 from wsss.datasets.files_per_image import FilesPerImage, label_files
 from wsss.datasets.index import DatasetIndex, ImageRecord
+from wsss.method.crf import crf_processes
 from wsss.method.pseudo_labels import make_pseudo_labels
 from wsss.storage.artifacts import ArtifactReader, ArtifactWriter
 
@@ -60,6 +61,7 @@ def main(argv: list[str] | None = None) -> None:
     index = arguments.dataset_index(args)
     records = index.shard("train", args.shard, args.shards)
     work, readers = work_of(args, index, records)
+    processes = processes_of(args, records)
     with ArtifactWriter(
         args.output,
         "pseudo_labels",
@@ -68,7 +70,7 @@ def main(argv: list[str] | None = None) -> None:
         sources={path: digest for reader in readers for path, digest in reader.sources.items()},
         expected=[record.image_id for record in records],
     ) as artifact:
-        labels = map_images(work, records, args.threads, "pseudo labels")
+        labels = map_images(work, records, processes, "pseudo labels")
         for record, (sal, seg) in zip(records, labels, strict=True):
             artifact.write(record.image_id, {"saliency": sal, "segmentation": seg})
 
@@ -79,12 +81,19 @@ def parse(argv: list[str] | None) -> Namespace:
     parser.add_argument("--cams", help="for all but labels from files")
     parser.add_argument("--saliency", required=True, help="off-the-shelf saliency")
     parser.add_argument("--refined-saliency", help="refined saliency, for stages >= 1")
-    parser.add_argument("--threads", type=int, default=1)
+    arguments.add_crf(parser)
     parser.add_argument("--output", required=True)
     args = parser.parse_args(argv)
     if args.settings.initial == "fusion" and not args.cams:
         parser.error("--cams is needed, or the setting initial: files")
     return args
+
+
+def processes_of(args: Namespace, records: Sequence[ImageRecord]) -> int:
+    """How many share the work: CRFs, of background and foreground, follow the job's memory."""
+    if not args.refined_saliency:
+        return args.threads
+    return crf_processes(records, args.settings.saliency_crf, args.threads, args.mem_mb, labels=2)
 
 
 def work_of(
