@@ -9,6 +9,8 @@ PIP_ARGS ?=
 WEIGHTS ?=
 # Configuration overlays, e.g. CONFIG=config/voc2012.yaml
 CONFIG ?=
+# Several files have blanks between them, and one may have blanks in its path.
+CONFIG_FILES = $(if $(shell test -f "$(CONFIG)" && echo one),"$(CONFIG)",$(CONFIG))
 BIN := .venv/bin
 
 .PHONY: help setup demo demo-seeds check gpu-check cancel kills memory test test-fast test-demo test-resnet38 test-slurm \
@@ -60,7 +62,7 @@ demo-seeds: demo
 		--output docs/results/demo_seeds.csv
 
 check: setup
-	$(BIN)/python -m workflow_scripts.check_run $(if $(CONFIG),--configfile $(CONFIG))
+	$(BIN)/python -m workflow_scripts.check_run $(if $(CONFIG),--configfile $(CONFIG_FILES))
 
 # Without set-up: with the PyTorch of the machine, where there is no .venv.
 gpu-check:

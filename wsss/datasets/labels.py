@@ -11,6 +11,12 @@ from wsss.datasets.index import SPLITS, check_id
 from wsss.errors import InputError, listed
 from wsss.storage.pickles import read_npy_dict
 
+# What to do with other classes in VOC's layout.
+OWN_CLASSES = (
+    "for classes of your own set dataset.format: folder, with folder.images for JPEGImages and"
+    " folder.labels for a CSV (docs/photographs.md)"
+)
+
 
 @dataclass(frozen=True)
 class LabelTable:
@@ -97,7 +103,8 @@ def read_annotation(path: Path, class_names: tuple[str, ...]) -> tuple[str, ...]
     unknown = names.difference(class_names)
     if unknown:
         raise InputError(
-            f"{path}: {listed(sorted(unknown))} is not a class of the data set: correct the name"
+            f"{path}: {listed(sorted(unknown))} is not a class of VOC: correct the name;"
+            f" {OWN_CLASSES}"
         )
     return tuple(name for name in class_names if name in names)
 
