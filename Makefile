@@ -9,6 +9,8 @@ PIP_ARGS ?=
 WEIGHTS ?=
 # Configuration overlays, e.g. CONFIG=config/voc2012.yaml
 CONFIG ?=
+# Several files have blanks between them, and one may have blanks in its path.
+CONFIG_FILES = $(if $(shell test -f "$(CONFIG)" && echo one),"$(CONFIG)",$(CONFIG))
 BIN := .venv/bin
 
 .PHONY: help setup demo demo-seeds corrected-masks report check gpu-check cancel kills memory test test-fast test-demo \
@@ -84,7 +86,7 @@ corrected-masks: setup
 		--output docs/results/animals-corrected-masks.csv
 
 check: setup
-	$(BIN)/python -m workflow_scripts.check_run $(if $(CONFIG),--configfile $(CONFIG))
+	$(BIN)/python -m workflow_scripts.check_run $(if $(CONFIG),--configfile $(CONFIG_FILES))
 
 # Without set-up: with the PyTorch of the machine, where there is no .venv.
 gpu-check:

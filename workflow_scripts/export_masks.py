@@ -1,4 +1,7 @@
-"""Finished files for people: a palette PNG and an overlay per image, and a table of them."""
+"""Finished files for people: a palette PNG and an overlay per image, and a table of them.
+
+Those that an earlier run left of photographs which are gone are removed.
+"""
 
 from pathlib import Path
 
@@ -11,7 +14,7 @@ from wsss.compute.progress import progress
 from wsss.datasets.index import TEST, DatasetIndex, ImageRecord
 from wsss.errors import InputError
 from wsss.method.uncertainty import stored_uncertainty
-from wsss.reports.mask_files import MaskRow, write_mask_files, write_mask_table
+from wsss.reports.mask_files import MaskRow, remove_others, write_mask_files, write_mask_table
 from wsss.storage.artifacts import ArtifactReader
 
 
@@ -49,6 +52,7 @@ def main(argv: list[str] | None = None) -> None:
         label = labels.read(record.image_id).array
         shares = export_image(folder, index, record, label, args.alpha)
         rows.append(MaskRow(record.image_id, shares, uncertainty))
+    remove_others(folder, {record.image_id for record in records})
     write_mask_table(args.output, rows)
 
 

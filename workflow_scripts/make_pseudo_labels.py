@@ -20,6 +20,7 @@ from wsss.datasets.corrected_masks import CorrectedMasks, corrected_masks, diges
 from wsss.datasets.files_per_image import FilesPerImage, label_files
 from wsss.datasets.index import DatasetIndex, ImageRecord
 from wsss.errors import listed
+from wsss.method.crf import crf_processes
 from wsss.method.pseudo_labels import make_pseudo_labels, negative_labels, pseudo_labels_of_mask
 from wsss.storage.artifacts import CORRECTED, ArtifactReader, ArtifactWriter
 
@@ -90,6 +91,7 @@ def main(argv: list[str] | None = None) -> None:
         work = WithCorrected(work, corrected)
         sources[args.settings.corrected] = digest_of_masks(args.settings.corrected)
         tell(corrected)
+    processes = processes_of(args, records)
     with ArtifactWriter(
         args.output,
         "pseudo_labels",
@@ -98,7 +100,7 @@ def main(argv: list[str] | None = None) -> None:
         sources=sources,
         expected=[record.image_id for record in records],
     ) as artifact:
-        labels = map_images(work, records, args.threads, "pseudo labels")
+        labels = map_images(work, records, processes, "pseudo labels")
         for record, (sal, seg) in zip(records, labels, strict=True):
             maps = {"saliency": sal, "segmentation": seg}
             marks = {CORRECTED: True} if record.image_id in corrected else {}
@@ -111,7 +113,7 @@ def parse(argv: list[str] | None) -> Namespace:
     parser.add_argument("--cams", help="for all but labels from files")
     parser.add_argument("--saliency", required=True, help="off-the-shelf saliency")
     parser.add_argument("--refined-saliency", help="refined saliency, for stages >= 1")
-    parser.add_argument("--threads", type=int, default=1)
+    arguments.add_crf(parser)
     parser.add_argument("--output", required=True)
     args = parser.parse_args(argv)
     if args.settings.initial == "fusion" and not args.cams:
@@ -128,6 +130,13 @@ def tell(corrected: CorrectedMasks) -> None:
     ):
         if ids:
             log.warning("%s: %d masks %s: %s", corrected.path, len(ids), why, listed(ids))
+
+
+def processes_of(args: Namespace, records: Sequence[ImageRecord]) -> int:
+    """How many share the work: CRFs, of background and foreground, follow the job's memory."""
+    if not args.refined_saliency:
+        return args.threads
+    return crf_processes(records, args.settings.saliency_crf, args.threads, args.mem_mb, labels=2)
 
 
 def work_of(

@@ -10,7 +10,15 @@ from workflow_scripts.jobs.command import run
 from wsss.compute.parallel import map_images
 from wsss.configuration.sections import Source
 from wsss.datasets.index import DatasetIndex, ImageRecord
-from wsss.method.saliency import CentrePrior, ReadyMaps, U2Net, create_source, source_files
+from wsss.errors import InputError
+from wsss.method.saliency import (
+    CentrePrior,
+    ReadyMaps,
+    U2Net,
+    create_source,
+    dark_maps,
+    source_files,
+)
 from wsss.storage.artifacts import ArtifactWriter
 from wsss.storage.files import sha256_of
 
@@ -56,8 +64,14 @@ def main(argv: list[str] | None = None) -> None:
         expected=[record.image_id for record in records],
     ) as artifact:
         maps = map_images(work, records, args.threads, "saliency")
+        highest = {}
         for record, saliency in zip(records, maps, strict=True):
             artifact.write(record.image_id, saliency)
+            if record.labels:
+                highest[record.image_id] = int(saliency.max())
+        dark = dark_maps(highest)
+        if dark and dark.most:
+            raise InputError(f"{args.source}: {dark.message}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from workflow_scripts.jobs.command import run
 from wsss.compute.parallel import map_images
 from wsss.configuration.sections import Crf
 from wsss.datasets.index import DatasetIndex, ImageRecord
+from wsss.method.crf import SEVERAL_LABELS, crf_processes
 from wsss.method.label_maps import label_map_of
 from wsss.method.uncertainty import Uncertainty, uncertainty_of
 from wsss.storage.artifacts import ArtifactReader, ArtifactWriter
@@ -34,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = arguments.command_parser(__doc__, Crf)
     arguments.add_run(parser, "variant", "seed", "stage", "split", "shard", "shards")
     parser.add_argument("--predictions", required=True)
-    parser.add_argument("--threads", type=int, default=1)
+    arguments.add_crf(parser)
     parser.add_argument("--output", required=True)
     args = parser.parse_args(argv)
     index = arguments.dataset_index(args)
@@ -42,6 +43,8 @@ def main(argv: list[str] | None = None) -> None:
     predictions = ArtifactReader(args.predictions, "predictions", **identity)
     records = index.shard(args.split, args.shard, args.shards)
     work = CrfLabels(index, predictions, args.settings)
+    labels = min(len(index.classes) + 1, SEVERAL_LABELS)
+    processes = crf_processes(records, args.settings, args.threads, args.mem_mb, labels)
     with ArtifactWriter(
         args.output,
         "predictions_crf",
@@ -50,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
         sources=predictions.sources,
         expected=[record.image_id for record in records],
     ) as artifact:
-        labels = map_images(work, records, args.threads, "CRF")
+        labels = map_images(work, records, processes, "CRF")
         for record, (label_map, uncertainty) in zip(records, labels, strict=True):
             artifact.write(record.image_id, label_map, **uncertainty._asdict())
 

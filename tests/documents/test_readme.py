@@ -54,6 +54,21 @@ def test_make_targets_and_overlays_exist():
             assert name != "CONFIG" or (ROOT / value).is_file(), line
 
 
+@pytest.mark.parametrize(
+    ("names", "given"),
+    [(["a folder/with blanks.yaml"], 1), (["one.yaml", "two.yaml"], 2), (["none.yaml"], 1)],
+)
+def test_make_check_takes_overlays_with_blanks_in_their_paths(tmp_path, names, given):
+    (tmp_path / "a folder").mkdir()
+    for name in names[: 0 if names == ["none.yaml"] else None]:
+        (tmp_path / name).touch()
+    config = " ".join(str(tmp_path / name) for name in names)
+    line = ["make", "-n", "check", f"CONFIG={config}"]
+    said = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    words = shlex.split(said.splitlines()[-1])
+    assert words[-given - 1 :] == ["--configfile", *(str(tmp_path / name) for name in names)]
+
+
 @pytest.fixture(scope="module")
 def workspace(fresh_workspace, tmp_path_factory):
     """Without results; with weights that a user of VOC brings, or at least a file of that name."""

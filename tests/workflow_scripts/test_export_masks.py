@@ -139,7 +139,19 @@ def test_label_maps_that_say_nothing_of_it_are_refused(tmp_path, dataset, monkey
     assert not (tmp_path / "masks").exists()
 
 
-def test_files_of_other_images_are_left_alone(tmp_path, shards):
+def test_what_an_earlier_run_left_of_other_photographs_is_removed(tmp_path, shards):
+    """Ids that look like another one's overlay are taken for what they are."""
+    image, label = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8)
+    folder = tmp_path / "masks"
+    folder.mkdir()
+    for image_id in ("gone", "b", "b_overlay", "gone_overlay"):
+        write_mask_files(folder, image_id, image, label, CLASSES, alpha=1)
+    rows = export(tmp_path, shards)
+    kept = {name for image_id in rows for name in mask_names(image_id)}
+    assert {path.name for path in folder.iterdir()} == kept | {"masks.csv"}
+
+
+def test_files_without_an_overlay_are_left_alone(tmp_path, shards):
     (tmp_path / "masks").mkdir()
     old = tmp_path / "masks" / "gone.png"
     old.write_bytes(b"of an image that has left the data set")

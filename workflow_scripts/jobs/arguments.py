@@ -65,6 +65,12 @@ def add_hardware(parser: ArgumentParser) -> None:
     parser.add_argument("--channels-last", type=json.loads, default=False, help="true or false")
 
 
+def add_crf(parser: ArgumentParser) -> None:
+    """Arguments on how many photographs are in a CRF at once."""
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--mem-mb", type=int, help="memory of the job; default: no limit")
+
+
 def dataset_index(args: Namespace, test: bool = False) -> DatasetIndex:
     """The `DatasetIndex` of the arguments; if `test`, or for that split, with its images."""
     return read_dataset(args.data, args.root, test or getattr(args, "split", None) == TEST)

@@ -368,6 +368,10 @@ class Crf(Section):
     bilateral_sxy: Reach = Field(description="reach of the colour term in pixels")
     bilateral_srgb: Reach = Field(description="colour distance of the colour term")
     bilateral_compat: NotNegative = Field(description="weight of the colour term")
+    # Photographs of the benchmarks are smaller.
+    long_side: Annotated[int, Field(ge=64)] | None = Field(
+        1500, description="longer photographs are shrunk to this for the CRF; null = none are"
+    )
 
 
 # The CRF of DSS (Hou et al., TPAMI 2019), on which the paper's CRF_d rests.

@@ -2,14 +2,19 @@
 
 PSA's (Ahn and Kwak, CVPR 2018; SEAM's and many others' too): class -> float32 (H, W), the size of
 the image. IRN's (Ahn et al., CVPR 2019): `keys` (K), `cam` (K, ceil(H/4), ceil(W/4)) and
-`high_res` (K, H, W), the first two being tensors of PyTorch. Which it is shows in the dict itself.
+`high_res` (K, H, W), the first two being tensors of PyTorch. Others have IRN's with another name
+for the maps at the size of the image: PuzzleCAM `hr_cam`, CLIP-ES `attn_highres`. Which it is shows
+in the dict itself.
 
 Their classes count from 0 in the order of the masks of the data set: what is c in a file is c + 1
 in a mask. Of a data set that learns some of its classes only, these are not the ids here.
+Some count the background as 0, and what is c in a file is c in a mask: PSA's after its CRF, a map
+of the background among them, and PuzzleCAM's `keys`, which are then one more than the maps. They
+are read so, by what shows it in the files (`counts_background`).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +28,9 @@ from wsss.storage.pickles import read_npy_dict
 from wsss.storage.pixels import resize_maps
 
 IRN_STRIDE = 4
+# Of dicts with `keys`, the maps at the size of the image: IRN, PuzzleCAM, CLIP-ES.
+FULL_SIZE = ("high_res", "hr_cam", "attn_highres")
+LOOKED_AT = 16  # files that tell whether those of a folder count the background
 GRID_STRIDE = 8  # image pixels per cell of an imported CAM
 LARGEST_CAM = 65504  # of float16
 
@@ -92,7 +100,7 @@ def _maps_of(content, size):
         return _maps_of_irn(content, size)
     others = [key for key in content if not isinstance(key, int | np.integer)]
     if others:
-        raise ValueError(f"its dict has {listed(others, 3)}: neither classes 0, 1, .. nor keys")
+        raise ValueError(f"its dict has {listed(others, 5)}: neither classes 0, 1, .. nor keys")
     return {int(key): _checked(value, size, f"class {key}") for key, value in content.items()}
 
 
@@ -100,15 +108,45 @@ def _maps_of_irn(content, size):
     keys = np.asarray(content["keys"])
     if keys.ndim != 1 or keys.dtype.kind not in "iu":
         raise ValueError("keys are not the ids of classes, from 0 on")
-    sizes = {"high_res": size, "cam": strided_size(size, IRN_STRIDE)}  # the finest first
-    found = {
-        name: _checked(content[name], (len(keys), *sizes[name]), name)
-        for name in sizes
-        if content.get(name) is not None
-    }
-    if not found:
-        raise ValueError("it has keys, but neither high_res nor cam")
-    return dict(zip(keys.tolist(), next(iter(found.values())), strict=True))
+    sizes = {**dict.fromkeys(FULL_SIZE, size), "cam": strided_size(size, IRN_STRIDE)}
+    name = next((name for name in sizes if content.get(name) is not None), None)
+    if name is None:
+        raise ValueError(f"it has {listed(content, 8)}, but none of {', '.join(sizes)}")
+    keys = keys.tolist()
+    if keys[:1] == [0] and len(keys) == len(content[name]) + 1:  # PuzzleCAM
+        keys = [key - 1 for key in keys[1:]]
+    elif len(keys) != len(content[name]):
+        raise ValueError(f"it has keys {listed(keys, 8)}, but {len(content[name])} maps {name}")
+    for other in sizes:  # whichever is read, all are what they should be
+        if content.get(other) is not None:
+            _checked(content[other], (len(keys), *sizes[other]), other)
+    return dict(zip(keys, _checked(content[name], (len(keys), *sizes[name]), name), strict=True))
+
+
+def counts_background(
+    maps: Mapping[int, np.ndarray], labels: Collection[int], classes: int
+) -> bool | None:
+    """Whether 0 is the background in a file's maps, and class c is c + 1 there.
+
+    Probabilities of background and classes sum to 1 in each pixel, which CAMs never do. Else the
+    keys tell: they are the labels of the image, or all classes, with a background or without.
+
+    Args:
+        maps: as `read_cam_file` returns them.
+        labels: the numbers of the image's labels, counted without the background.
+        classes: how many classes the masks of the data set have.
+
+    Returns:
+        None where the file fits both.
+    """
+    keys, with_background = set(maps), {0, *(label + 1 for label in labels)}
+    if not with_background <= keys:
+        return False if keys.issuperset(labels) else None
+    if np.allclose(sum(maps.values()), 1, atol=0.01):
+        return True
+    if keys not in (with_background, set(range(classes + 1))):
+        return False if keys.issuperset(labels) else None
+    return True if classes in keys or not keys.issuperset(labels) else None
 
 
 def _checked(values, shape, name):
@@ -173,17 +211,22 @@ class ImportedCams:
     Called with a record it also tells how many maps of other classes the file has, and whether the
     maps were divided by their maxima; see `as_initial_cams` for that and for `normalise`.
     Picklable, so that processes can share the work. An image without labels needs no file.
+    With `background` the files count it as 0; one that shows the opposite is refused.
     """
 
     index: DatasetIndex
     files: FilesPerImage
     normalise: str
+    background: bool = False
 
     @classmethod
     def of_settings(cls, index: DatasetIndex, settings: CamFiles) -> "ImportedCams":
         """From the index and the section `cam.files`; InputError if there is no such folder."""
         files = FilesPerImage.of_settings(settings, "CAM files", "cam.files")
-        return cls(index, files, settings.normalise)
+        cams = cls(index, files, settings.normalise)
+        labelled = [record for record in index.split("train") if record.labels]
+        some = labelled[:: -(-len(labelled) // LOOKED_AT) or 1]
+        return replace(cams, background=any(cams._shows_background(record) for record in some))
 
     def check(self, records: Sequence[ImageRecord]) -> None:
         """Look whether all files are there; InputError names the first few that are not."""
@@ -195,19 +238,47 @@ class ImportedCams:
         if not keys:
             return keys, *as_initial_cams([], size, self.normalise), 0
         path = self.files.path(record)
-        numbers = file_classes(self.index)
-        maps = read_cam_file(path, size)
-        absent = [self.index.classes[key] for key in keys if numbers[key] not in maps]
+        maps = self._maps(path, record)
+        numbers = self._numbers(record)
+        absent = [number for number in numbers if number not in maps]
         if absent:
+            names = [self.index.classes[key] for key in keys if numbers[keys.index(key)] in absent]
             raise InputError(
                 f"CAM file {path} has maps of the classes {listed(sorted(maps)) or 'none'}, and"
-                f" none of {listed(absent)}, a label of image {record.image_id}"
-                f" ({listed([numbers[self.index.classes.index(name)] for name in absent])} there):"
-                " make the CAMs of these labels, or correct the labels"
+                f" none of {listed(names)}, a label of image {record.image_id}"
+                f" ({listed(absent)} there): make the CAMs of these labels, or correct the labels"
             )
-        wanted = [maps[numbers[key]] for key in keys]
         try:
-            cams, divided = as_initial_cams(wanted, size, self.normalise)
+            cams, divided = as_initial_cams([maps[n] for n in numbers], size, self.normalise)
         except InputError as error:
             raise InputError(f"CAM file {path}: {error}") from error
         return keys, cams, divided, len(maps) - len(keys)
+
+    def _numbers(self, record):
+        """What stands for the labels of a record in files that do not count the background."""
+        numbers = zip(self.index.classes, file_classes(self.index), strict=True)
+        return [number for name, number in numbers if name in record.labels]
+
+    def _evidence(self, maps, record):
+        classes = len(self.index.mask_values) + len(self.index.other_values)
+        return counts_background(maps, self._numbers(record), classes)
+
+    def _shows_background(self, record):
+        """Whether the file of a record counts the background; one that is damaged says nothing."""
+        try:
+            maps = read_cam_file(self.files.path(record), (record.height, record.width))
+        except InputError:
+            return False
+        return self._evidence(maps, record) is True
+
+    def _maps(self, path, record):
+        """The maps of a file by class, counted without the background, of which there is none."""
+        maps = read_cam_file(path, (record.height, record.width))
+        shown = self._evidence(maps, record)
+        if shown is not None and shown != self.background:
+            one, other = ("background", "class") if shown else ("class", "background")
+            raise InputError(
+                f"CAM file {path} has the keys {listed(sorted(maps), 8)}, where 0 is a {one}; in"
+                f" other files of its folder 0 is a {other}: make all of them with one tool"
+            )
+        return {key - 1: m for key, m in maps.items() if key} if self.background else maps

@@ -16,6 +16,11 @@ from wsss.storage.pickles import read_npy_dict
 
 ZERO_OR_ONE = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}  # as pandas writes them
 NAMED = ("labels", "label")  # the column that names classes, the first of these
+# What to do with other classes in VOC's layout.
+OWN_CLASSES = (
+    "for classes of your own set dataset.format: folder, with folder.images for JPEGImages and"
+    " folder.labels for a CSV (docs/photographs.md)"
+)
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,8 @@ def read_annotation(path: Path, class_names: tuple[str, ...]) -> tuple[str, ...]
     unknown = names.difference(class_names)
     if unknown:
         raise InputError(
-            f"{path}: {listed(sorted(unknown))} is not a class of the data set: correct the name"
+            f"{path}: {listed(sorted(unknown))} is not a class of VOC: correct the name;"
+            f" {OWN_CLASSES}"
         )
     return tuple(name for name in class_names if name in names)
 

@@ -1,7 +1,6 @@
 """Data sets in the layout of PASCAL VOC's development kit."""
 
 import re
-from functools import partial
 from pathlib import Path, PurePosixPath
 
 from wsss.configuration.paths import expanded_path
@@ -14,6 +13,7 @@ from wsss.datasets.index import (
     values_beside,
 )
 from wsss.datasets.labels import (
+    OWN_CLASSES,
     LabelTable,
     configured_file,
     read_annotation,
@@ -159,7 +159,7 @@ def _scored_ids(devkit, voc, train_ids):
 def _chosen_classes(names):
     unknown = [name for name in names or () if name not in CLASSES]
     if unknown:
-        raise InputError(f"dataset.classes: {listed(unknown)} is not a class of VOC")
+        raise InputError(f"dataset.classes: {listed(unknown)} is not a class of VOC: {OWN_CLASSES}")
     return names or CLASSES
 
 
@@ -172,9 +172,9 @@ def _labels(root, devkit, source, ids):
                 f"dataset.voc.labels: the folder {folder} does not exist: put VOC's annotations"
                 " there, or name a .csv or .npy file below dataset.root"
             )
-        read = partial(read_annotation, class_names=CLASSES)
         files = {i: folder / f"{i}.xml" for split in ids.values() for i in split}
-        return LabelTable(CLASSES, {i: read(file) for i, file in files.items() if file.is_file()})
+        found = {i: read_annotation(f, CLASSES) for i, f in files.items() if f.is_file()}
+        return LabelTable(CLASSES, found)
     path = _label_file(root, source)
     if path.suffix not in (".csv", ".npy"):
         raise InputError(
@@ -188,7 +188,8 @@ def _labels(root, devkit, source, ids):
     unknown = [name for name in table.classes if name not in CLASSES]
     if unknown:
         raise InputError(
-            f"{path}: {listed(unknown)} is not a class of VOC: correct the name or leave it out"
+            f"{path}: {listed(unknown)} is not a class of VOC: correct the name or leave it out;"
+            f" {OWN_CLASSES}"
         )
     return table
 

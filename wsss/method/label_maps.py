@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from wsss.configuration.sections import SEGMENTATION_CRF, Crf
-from wsss.method.crf import refine_segmentation
+from wsss.method.crf import refine_segmentation, working_size
 from wsss.storage.pixels import resize_maps
 
 NO_CRF = SEGMENTATION_CRF.model_copy(update={"iterations": 0})
@@ -25,9 +25,11 @@ def label_map_of(
     Returns:
         uint8 (H, W).
     """
-    probabilities = resize_maps(probabilities, image.shape[:2])
     if crf.iterations:
+        probabilities = resize_maps(probabilities, working_size(image.shape[:2], crf))
         probabilities = refine_segmentation(image, probabilities, crf)
+    else:
+        probabilities = resize_maps(probabilities, image.shape[:2])
     return np.asarray(labels, dtype=np.uint8)[probabilities.argmax(axis=0)]
 
 

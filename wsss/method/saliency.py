@@ -10,7 +10,8 @@ on, `__init__(settings, key)`, where `key` is what the settings are called in th
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -21,7 +22,7 @@ from wsss.configuration.paths import fetching, weights_path
 from wsss.datasets.files_per_image import FilesPerImage
 from wsss.datasets.index import ImageRecord
 from wsss.errors import InputError, listed
-from wsss.storage.images import read_mask
+from wsss.storage.images import read_grey
 from wsss.storage.pixels import resize_map
 
 INPUT_SIDE = 320  # pixels; the size U^2-Net was trained at
@@ -29,6 +30,7 @@ IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_COLOUR_TYPES = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGBA"}
+SALIENT = 15  # of 255: what is not above stays below the usual threshold, 0.06
 
 
 class U2Net:
@@ -74,7 +76,10 @@ class U2Net:
 
 
 class ReadyMaps:
-    """Maps that some other tool made: a folder of 8-bit grey PNGs, named by a pattern."""
+    """Maps that some other tool made: a folder of 8-bit grey PNGs, named by a pattern.
+
+    Some tools write grey as three equal channels, which shows when the pixels are read.
+    """
 
     @staticmethod
     def files(settings: sections.Maps, key: str) -> list[str]:
@@ -98,7 +103,7 @@ class ReadyMaps:
     def predict(self, record: ImageRecord, image: np.ndarray | None) -> np.ndarray:
         """The ready map of `record` as uint8 (H, W); InputError as `check`, or if damaged."""
         self.check([record])
-        return read_mask(self.maps.path(record))
+        return read_grey(self.maps.path(record))
 
     def _complaint(self, record):
         path = self.maps.path(record)
@@ -107,7 +112,7 @@ class ReadyMaps:
         if header is None:
             return f"{name} is not a PNG"
         width, height, bits, colour = header
-        if (bits, colour) != (8, 0):
+        if bits != 8 or colour not in PNG_COLOUR_TYPES:
             kind = PNG_COLOUR_TYPES.get(colour, "unknown colour type")
             return f"{name} is {bits}-bit {kind}"
         if (width, height) != (record.width, record.height):
@@ -152,6 +157,32 @@ def source_files(name: str, source: sections.Source) -> list[str]:
     Nothing is opened: the workflow asks before there is a job.
     """
     return KINDS[source.kind].files(source.settings, sections.source_key(name, source.kind))
+
+
+class DarkMaps(NamedTuple):
+    """What is wrong with many ready maps, and whether it is most of them."""
+
+    most: bool
+    message: str
+
+
+def dark_maps(highest: Mapping[str, int]) -> DarkMaps | None:
+    """Maps in which nothing is salient, from the highest value (0..255) of each, by image id.
+
+    One photograph may show nothing that stands out. Most of them do not: then the maps are in
+    other units, as those of 0 and 1.
+    """
+    dark = [image_id for image_id, value in highest.items() if value <= SALIENT]
+    if not dark:
+        return None
+    most, top = len(dark) > max(1, len(highest) / 2), max(highest.values())
+    message = (
+        f"in {len(dark)} of {len(highest)} maps nothing is salient, no value being above {SALIENT}"
+        f" of 255: {listed(dark, 3)}"
+    )
+    if most:
+        message += f"; the highest value of all is {top}: save them with 0 to 255, 255 for salient"
+    return DarkMaps(most, message)
 
 
 def _stretched(response):

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from math import ceil
 from pathlib import Path
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from model.labels import IGNORE
 from wsss.compute.progress import progress
 from wsss.configuration.paths import weights_path
 from wsss.configuration.resolve import picked_classifiers, picked_sources, variant_config
@@ -28,12 +26,16 @@ from wsss.datasets.coco.masks import SECONDS_PER_MASK, unwritable
 from wsss.datasets.corrected_masks import CorrectedMasks, corrected_masks
 from wsss.datasets.files_per_image import label_files
 from wsss.datasets.formats import paints_masks
-from wsss.datasets.index import SPLITS, DatasetIndex, ImageRecord
+from wsss.datasets.ground_truth import classes_in, verdict_on_masks
+from wsss.datasets.index import ROOT_FILE, SPLITS, DatasetIndex, ImageRecord, read_dataset
 from wsss.errors import InputError, listed
+from wsss.method.crf import crf_bytes, crf_seconds, working_size
 from wsss.reports.disk import disk_needed, readable_bytes
 from wsss.reports.gallery.choice import chosen
+from wsss.storage.images import is_turned
 
 SHOWN = 3  # offenders named per check
+NEARLY_BLACK = 31  # of 255
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,10 @@ def check_besides_images(
         *check_all_weights(config),
         check_device(config.device),
         check_gallery(config, index),
+        *check_crf(config, index),
+        *check_cache(),
         check_disk(disk_needed(config, index), results),
+        *check_earlier(index, Path(results, config.dataset.name)),
     ]
 
 
@@ -87,6 +92,7 @@ def check_without_index(config: Configuration) -> list[Finding]:
         *check_sources(config, None),
         *check_all_weights(config),
         check_device(config.device),
+        *check_cache(),
         Finding("note", "disk", "not estimated without the data set"),
     ]
 
@@ -98,12 +104,40 @@ def check_images(index: DatasetIndex, painted_by_run: bool = False) -> list[Find
         expected = not painted_by_run or (index.root / record.mask).is_file()
         (there if expected else absent).append(record)
     return [
-        _all_readable("images", index.records, index.read_image),
-        *([_all_readable("masks", there, index.read_mask)] if there or not absent else []),
+        *_check_photographs(index, painted_by_run),
+        *(_check_masks(index, there) if there or not absent else []),
         *([_to_be_painted(index.root, absent)] if absent else []),
         *_counts(index),
         _class_counts(index),
     ]
+
+
+def _check_photographs(index, painted_by_run):
+    """Read all; some that a viewer would show as black, or turned under outlines, are told."""
+    read = _read_all("images", index.records, lambda r: int(index.read_image(r).max()))
+    yield read.finding
+    dark = [image_id for image_id, highest in read.found.items() if highest <= NEARLY_BLACK]
+    if dark:
+        message = f"{len(dark)} nearly black, no value being above {NEARLY_BLACK} of 255"
+        yield Finding("note", "images", f"{message}: {listed(dark, SHOWN)}")
+    if painted_by_run:
+        paths = {record.image_id: index.root / record.image for record in index.records}
+        turned = [image_id for image_id in read.found if is_turned(paths[image_id])]
+        if turned:
+            message = (
+                f"{len(turned)} turned by their EXIF orientation: {listed(turned, SHOWN)}; the"
+                " outlines are taken to be those of the upright photographs"
+            )
+            yield Finding("note", "images", message)
+
+
+def _check_masks(index, records):
+    """Read all, and compare what they hold with the labels."""
+    read = _read_all("masks", records, lambda record: classes_in(index.read_mask(record)))
+    yield read.finding
+    verdict = verdict_on_masks(index, read.found)
+    if verdict:
+        yield Finding("problem" if verdict.wrong else "note", "masks", verdict.message)
 
 
 def _to_be_painted(root, records):
@@ -130,7 +164,7 @@ def check_saliency(
 
     `train` are the records of the training images; None where nobody knows them.
     """
-    from wsss.method.saliency import create_source  # it brings OpenCV's networks along
+    from wsss.method.saliency import create_source, dark_maps  # it brings OpenCV's networks along
 
     try:
         source = create_source(name, settings)
@@ -143,7 +177,12 @@ def check_saliency(
     if settings.kind != "maps":
         return [Finding("ok", "saliency", f"{name}, computed for {len(train)} training images")]
     # A ready map is read without its image: what decodes here will decode in the job.
-    return [_all_readable("saliency", train, lambda record: source.predict(record, None))]
+    read = _read_all("saliency", train, lambda record: int(source.predict(record, None).max()))
+    labelled = {record.image_id for record in train if record.labels}
+    dark = dark_maps({i: highest for i, highest in read.found.items() if i in labelled})
+    if dark is None:
+        return [read.finding]
+    return [read.finding, Finding("problem" if dark.most else "note", "saliency", dark.message)]
 
 
 def check_imported_cams(config: Configuration, index: DatasetIndex) -> Iterator[Finding]:
@@ -210,7 +249,7 @@ def _check_corrected(masks: CorrectedMasks, index: DatasetIndex) -> Iterator[Fin
     other = []  # ids of images whose masks show other classes than their labels
 
     def read(record: ImageRecord) -> None:
-        shown = set(np.unique(masks.read(record))) - {0, IGNORE}
+        shown = classes_in(masks.read(record))
         labels = {index.classes.index(name) + 1 for name in record.labels}
         if not shown <= labels or (labels and not shown):
             other.append(record.image_id)
@@ -276,6 +315,30 @@ def check_gallery(config: Configuration, index: DatasetIndex) -> Finding:
     return Finding("ok", "gallery", message)
 
 
+def check_crf(config: Configuration, index: DatasetIndex) -> Iterator[Finding]:
+    """Time and memory of the largest photograph in the test CRF, and how many a job takes at once.
+
+    Of the first variant: they differ in other things.
+    """
+    crf = variant_config(config, next(iter(config.variants))).prediction.crf
+    if not crf.iterations or not index.records:
+        return
+    largest = max(index.records, key=lambda record: record.width * record.height)
+    size, job = (largest.height, largest.width), config.resources.crf
+    height, width = working_size(size, crf)
+    needed = crf_bytes(size, crf)
+    reduced = f" on {width}x{height} of it" if (height, width) != size else ""
+    at_once = max(1, min(job.threads, job.mem_mb * 10**6 // needed))
+    message = (
+        f"the largest photograph, {largest.image_id}, {largest.width}x{largest.height}:"
+        f" {ceil(crf_seconds(size, crf))} s and {readable_bytes(needed)}{reduced}; up to {at_once}"
+        f" at once in {readable_bytes(job.mem_mb * 10**6)} (resources.crf)"
+    )
+    if needed > job.mem_mb * 10**6:
+        message += ": too little, raise resources.crf.mem_mb, or set prediction.crf.long_side"
+    yield Finding("note" if needed > job.mem_mb * 10**6 else "ok", "CRF", message)
+
+
 def check_disk(needed: dict[str, int], results: str | Path) -> Finding:
     """Compare bytes by artifact kind with the free space where results will lie."""
     folder = existing_parent(Path(results).absolute())
@@ -291,31 +354,82 @@ def check_disk(needed: dict[str, int], results: str | Path) -> Finding:
     return Finding("ok", "disk", message)
 
 
+def check_cache() -> Iterator[Finding]:
+    """Snakemake keeps a cache in the home folder, and ends with a traceback where it cannot."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
+    try:
+        (folder / "snakemake").mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder / "snakemake", os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        yield Finding(
+            "problem",
+            "home",
+            f"Snakemake cannot write to {folder}: export XDG_CACHE_HOME=/a/folder/of/yours",
+        )
+
+
+def check_earlier(index: DatasetIndex, folder: Path) -> Iterator[Finding]:
+    """Tell where the results under this name are of another folder of photographs.
+
+    A data set that has only moved is the same one.
+    """
+    if not (folder / ROOT_FILE).is_file():
+        return
+    try:
+        earlier = read_dataset(folder, index.root)
+        root = (folder / ROOT_FILE).read_text(encoding="utf-8").strip()
+    except (InputError, OSError, ValueError):  # damaged: the run makes it again
+        return
+    if Path(root) != index.root and earlier.digest != index.digest:
+        yield Finding(
+            "note",
+            "results",
+            f"{folder} holds those of {root}, which a run replaces: to keep them, set another"
+            " dataset.name",
+        )
+
+
 def existing_parent(path: Path) -> Path:
     """The path itself or the innermost folder around it that is there."""
     return next(folder for folder in (path, *path.parents) if folder.exists())
 
 
-def _all_readable(
-    subject: str, records: Sequence[ImageRecord], read: Callable[[ImageRecord], object]
-) -> Finding:
-    """One finding on all files of a kind: how many there are, or the first few that fail."""
+class _Read(NamedTuple):
+    """What came of reading all files of a kind."""
 
-    def complaint(record):
+    finding: Finding  # how many there are, or the first few that fail
+    found: dict[str, Any]  # image id -> what was found in its file
+
+
+def _all_readable(
+    subject: str, records: Sequence[ImageRecord], read: Callable[[ImageRecord], Any]
+) -> Finding:
+    """Whether all files of a kind can be read, whatever is in them."""
+    return _read_all(subject, records, lambda record: read(record) is None).finding
+
+
+def _read_all(
+    subject: str, records: Sequence[ImageRecord], read: Callable[[ImageRecord], Any]
+) -> _Read:
+    """Read all files of a kind; what `read` returns is kept, and had better be small."""
+
+    def outcome(record):
         try:
-            read(record)
+            return record.image_id, read(record), None
         except InputError as error:
-            return str(error)
-        return None
+            return record.image_id, None, str(error)
 
     # Threads are enough: decoders let go of Python's lock.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = pool.map(complaint, records)
-        results = progress(results, total=len(records), desc=f"reading {subject}")
-        failures = [message for message in results if message]
+        results = pool.map(outcome, records)
+        outcomes = [*progress(results, total=len(records), desc=f"reading {subject}")]
+    failures = [complaint for *_, complaint in outcomes if complaint]
+    found = {image_id: what for image_id, what, complaint in outcomes if not complaint}
     if failures:
-        return Finding("problem", subject, listed(failures, SHOWN, "; "))
-    return Finding("ok", subject, f"{len(records)} readable")
+        return _Read(Finding("problem", subject, listed(failures, SHOWN, "; ")), found)
+    return _Read(Finding("ok", subject, f"{len(records)} readable"), found)
 
 
 def _class_counts(index: DatasetIndex) -> Finding:

@@ -1,18 +1,21 @@
 """Finished files for people: a palette PNG and an overlay per image, and tables beside them."""
 
 import csv
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from wsss.datasets.index import check_id
-from wsss.errors import InputError, reason_of
+from wsss.errors import InputError, listed, reason_of
 from wsss.method.uncertainty import Uncertainty
 from wsss.reports.drawing import class_name, class_palette, overlay, save_picture
 from wsss.storage.files import write_csv
 from wsss.storage.palette import write_palette_png
+
+log = logging.getLogger(__name__)
 
 MASK_COLUMNS = ("image_id", "mask", "overlay", "classes", "shares", *Uncertainty._fields)
 COLOUR_COLUMNS = ("class_id", "name", "colour")
@@ -59,6 +62,28 @@ def write_mask_files(
     write_palette_png(mask, label, palette=class_palette())
     save_picture(tinted, overlay(image, label, alpha))
     return class_shares(label, classes)
+
+
+def remove_others(folder: Path, kept: Collection[str]) -> None:
+    """Remove masks and overlays of other images than those that are kept.
+
+    Only what has an overlay is taken for a mask: people may have put files of theirs beside.
+
+    Raises:
+        InputError: a file cannot be removed.
+    """
+    _, overlay_name = mask_names("")
+    ids = (path.name.removesuffix(overlay_name) for path in folder.glob(f"*{overlay_name}"))
+    gone = sorted(set(ids) - set(kept))
+    for path in (folder / name for image_id in gone for name in mask_names(image_id)):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"{path}, of an earlier run, cannot be removed ({reason_of(error)})"
+            ) from error
+    if gone:
+        log.info("%s: removed what was there of %d images: %s", folder, len(gone), listed(gone))
 
 
 def class_shares(label: np.ndarray, classes: Sequence[str]) -> dict[str, float]:

@@ -1,7 +1,8 @@
 """Photographs and label masks from disk, in one form each, or refused by name.
 
 Photographs become uint8 RGB in the orientation that a viewer shows (EXIF applied). Transparent
-pixels are laid over white. 16-bit grey keeps its upper eight bits.
+pixels are laid over white. Of 16-bit files the upper eight of the bits in use are kept: scanners
+and microscopes write 10, 12 or 14 bits into 16, and how many shows in a file's highest value.
 Masks become the stored indices, never colours, and are taken to lie in the same orientation as
 the photograph that a viewer shows; an EXIF tag in a mask is not followed.
 """
@@ -19,8 +20,13 @@ from PIL import Image, ImageOps
 from wsss.errors import InputError, reason_of
 from wsss.storage.pixels import scaled_size
 
+DEPTHS = (8, 10, 12, 14, 16)  # bits that a 16-bit file may use
 SWAPPED_ORIENTATIONS = (5, 6, 7, 8)  # EXIF values that turn width into height
 ORIENTATION_TAG = 0x0112
+MASK_VALUES = (
+    "whose values are 0 for background, 1, 2, ... for the classes in their order and 255 for what"
+    " is not to count"
+)
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -30,7 +36,12 @@ def read_image(path: str | Path) -> np.ndarray:
     against decompression bombs, or holds values whose range is unknown (floating point).
     """
     with _opened(path, "image") as image:
-        return np.array(_to_rgb(ImageOps.exif_transpose(image), path))
+        has_16_bits = ";16" in _raw_mode(image)
+        pixels = np.array(_to_rgb(ImageOps.exif_transpose(image), path))
+    # Of 16-bit colours Pillow keeps the upper eight bits, which 14 and fewer leave dark.
+    if has_16_bits and pixels.max() < 64:
+        return _dark_16_bit_colours(path, pixels)
+    return pixels
 
 
 def read_mask(path: str | Path) -> np.ndarray:
@@ -44,7 +55,7 @@ def read_mask(path: str | Path) -> np.ndarray:
         if image.mode not in ("P", "L", "1", "I", "I;16", "I;16B"):
             raise InputError(
                 f"mask {path} holds colours (mode {image.mode}), not class indices: save it as a"
-                " palette or greyscale PNG"
+                f" palette or greyscale PNG {MASK_VALUES}"
             )
         step = _grey_step(image)
         values = np.array(image) // step if step > 1 else np.array(image)
@@ -61,6 +72,30 @@ def read_colours(path: Path | zipfile.Path) -> np.ndarray:
     with path.open("rb") as file, _opened(path, "mask", file) as image:
         _refuse_lossy(image, path)
         return np.array(image.convert("RGB"))
+
+
+def read_grey(path: str | Path) -> np.ndarray:
+    """Read an 8-bit grey map as uint8 (H, W); three equal channels are grey, too.
+
+    Raises InputError, naming the file, for colours, transparency, and whatever `read_image`
+    refuses.
+    """
+    with _opened(path, "map") as image:
+        if image.mode not in ("L", "LA", "P", "PA", "RGB", "RGBA"):
+            raise InputError(f"map {path} has the mode {image.mode}: save it as 8-bit grey PNG")
+        pixels = np.array(image.convert("RGBA"))
+    grey = pixels[..., 0]
+    if (pixels[..., 1:3] != grey[..., None]).any() or (pixels[..., 3] != 255).any():
+        raise InputError(
+            f"map {path} holds colours or transparency, not grey: save it as 8-bit grey PNG"
+        )
+    return np.ascontiguousarray(grey)
+
+
+def is_turned(path: str | Path) -> bool:
+    """Whether the EXIF orientation of a photograph tells viewers to turn or mirror it."""
+    with _opened(path, "image") as image:
+        return image.getexif().get(ORIENTATION_TAG, 1) in range(2, 9)
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
@@ -154,11 +189,29 @@ def _from_16_bit(image, path):
     values = np.array(image)
     if values.min() < 0 or values.max() > 65535:
         raise InputError(f"image {path} has values outside of 0..65535: save it with 8 bits")
-    return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
+    return Image.fromarray(_upper_bits(values)).convert("RGB")
+
+
+def _upper_bits(values):
+    """Of whole numbers below 65536 the upper eight of the bits that the highest one needs."""
+    bits = next(depth for depth in DEPTHS if values.max() < 1 << depth)
+    return (values >> (bits - 8)).astype(np.uint8)
+
+
+def _dark_16_bit_colours(path, pixels):
+    """The photograph as OpenCV reads it, which keeps all bits; `pixels` where it cannot."""
+    values = cv2.imread(str(path), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR)
+    if values is None or values.shape != pixels.shape:
+        return pixels
+    return _upper_bits(values[..., ::-1])  # BGR; IMREAD_COLOR_RGB is wrong for such TIFFs
+
+
+def _raw_mode(image):
+    """How the pixels lie in the file, as Pillow names it."""
+    raw_mode = image.tile[0].args if image.tile else ""
+    return str(raw_mode[0] if isinstance(raw_mode, tuple) else raw_mode)
 
 
 def _grey_step(image):
     """Pillow stretches 2- and 4-bit grey to 0..255; this is the stretch to undo."""
-    raw_mode = image.tile[0].args if image.tile else None
-    raw_mode = raw_mode[0] if isinstance(raw_mode, tuple) else raw_mode
-    return {"L;2": 85, "L;4": 17}.get(raw_mode, 1)
+    return {"L;2": 85, "L;4": 17}.get(_raw_mode(image), 1)

@@ -732,6 +732,7 @@ VOC2012 = {
     "pseudo_labels.saliency_crf.bilateral_sxy": 60,
     "pseudo_labels.saliency_crf.bilateral_srgb": 5,
     "pseudo_labels.saliency_crf.bilateral_compat": 5,
+    "pseudo_labels.saliency_crf.long_side": 1500,  # VOC's photographs are smaller
     "stage.epochs": 10,
     "stage.batch_size": 4,
     "stage.learning_rate": 0.001,
@@ -764,6 +765,7 @@ VOC2012 = {
     "prediction.crf.bilateral_sxy": 83,
     "prediction.crf.bilateral_srgb": 5,
     "prediction.crf.bilateral_compat": 3,
+    "prediction.crf.long_side": 1500,  # VOC's photographs are smaller
     "evaluation.ignore_prediction": "miss",
     "masks.export": False,
     "masks.alpha": 0.5,

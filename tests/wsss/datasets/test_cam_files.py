@@ -1,6 +1,7 @@
 """CAMs in the files of PSA and IRN, as those tools write them, and as stage 0 takes them."""
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -113,10 +114,12 @@ def ones(*shape):
         ({"cat": ones(*SIZE)}, "its dict has cat"),
         ([ones(*SIZE)], "not a dict"),
         (None, "no dict"),
-        ({"keys": np.array([0]), "high_res": ones(2, *SIZE)}, r"high_res has the shape \(2, 45"),
+        ({"keys": np.array([0]), "high_res": ones(2, *SIZE)}, "has keys 0, but 2 maps high_res"),
         ({"keys": np.array([0]), "cam": ones(1, 11, 16)}, r"image needs \(1, 12, 16\)"),
         ({"keys": np.array([0]), "cam": ones(1, 11, 16), "high_res": ones(1, *SIZE)}, "cam has"),
-        ({"keys": np.array([0])}, "neither high_res nor cam"),
+        ({"keys": np.array([0])}, "it has keys, but none of high_res, hr_cam, attn_highres, cam"),
+        ({"keys": np.array([0]), "rw": ones(1, *SIZE)}, "it has keys, rw, but none of"),
+        ({"keys": np.array([3, 4]), "hr_cam": ones(1, *SIZE)}, "has keys 3, 4, but 1 maps hr_cam"),
         ({"keys": np.array([0.5]), "cam": ones(1, 12, 16)}, "keys are not"),
         ({"keys": "cat", "cam": ones(1, 12, 16)}, "keys are not"),
         ({"keys": torch.tensor([0]), "cam": torch.ones(1, 12, 16).to_sparse()}, "malicious"),
@@ -321,3 +324,100 @@ def test_values_that_are_kept_fit_float16(index, tmp_path):
         kept(index.record("b"))
     always = ImportedCams.of_settings(index, files.model_copy(update={"normalise": "always"}))
     assert always(index.record("b"))[1].max() == 1
+
+
+# --- files that count the background -----------------------------------------------------------
+
+
+def probabilities(count):
+    """As a CRF leaves them: they sum to 1 in each pixel."""
+    values = maps(count)
+    return values / values.sum(axis=0)
+
+
+def test_puzzlecam_has_one_key_more_than_maps(path):
+    """As its inference_classification.py: keys padded by the background, maps not."""
+    strided, full = maps(2, (12, 16)), maps(2)
+    keys = np.pad(np.array([3, 14]) + 1, (1, 0))
+    np.save(path, {"keys": keys, "cam": torch.from_numpy(strided), "hr_cam": full})
+    found = read_cam_file(path, SIZE)
+    assert list(found) == [3, 14]
+    np.testing.assert_array_equal(np.stack([*found.values()]), full)
+
+
+def test_clip_es_has_its_maps_by_another_name(path):
+    full = maps(2).astype(np.float16)
+    np.save(path, {"keys": np.array([3, 14]), "attn_highres": full})
+    found = read_cam_file(path, SIZE)
+    assert list(found) == [3, 14]
+    np.testing.assert_array_equal(np.stack([*found.values()]), full.astype(np.float32))
+
+
+def settings_in(folder):
+    return CamFiles(folder=str(folder), pattern="{image_id}_cam.npy", normalise="never")
+
+
+def save_with_background(folder, image_id, keys, values, style):
+    path = folder / f"{image_id}_cam.npy"
+    if style == "dict":
+        return save_psa(path, dict(zip(keys, values, strict=True)))
+    np.save(path, {"keys": np.array(keys), "high_res": values})
+
+
+@pytest.mark.parametrize("style", ["dict", "keys"])
+def test_maps_of_the_background_are_left_out(index, tmp_path, style):
+    """As PSA's infer_cls.py writes its CRF's result: 0, and each class one higher."""
+    both, one = probabilities(3), probabilities(2)
+    save_with_background(tmp_path, "a", [0, 3, 8], both, style)
+    save_with_background(tmp_path, "b", [0, 8], one, style)
+    imported = ImportedCams.of_settings(index, settings_in(tmp_path))
+    keys, cams, _, surplus = imported(index.record("a"))
+    assert (keys, surplus) == ([0, 1], 0)
+    np.testing.assert_array_equal(cams, as_initial_cams(both[1:], SIZE, "never")[0])
+    np.testing.assert_array_equal(
+        imported(index.record("b"))[1], as_initial_cams(one[1:], SIZE, "never")[0]
+    )
+
+
+def two_classes(tmp_path):
+    """Its first class is 0 without a background and 1 with one: the keys 0, 1 fit both."""
+    labels = {"a": ("bird",), "b": ("bird", "cat"), "c": ("cat",)}
+    records = [
+        ImageRecord(i, "train", False, f"{i}.jpg", None, SIZE[1], SIZE[0], names)
+        for i, names in labels.items()
+    ]
+    return DatasetIndex(tmp_path, ("bird", "cat"), (1, 2), tuple(records))
+
+
+def test_keys_that_fit_both_are_decided_by_the_values(tmp_path):
+    index, values = two_classes(tmp_path), probabilities(2)
+    save_psa(tmp_path / "a_cam.npy", {0: values[0], 1: values[1]})
+    _, cams, *_ = ImportedCams.of_settings(index, settings_in(tmp_path))(index.record("a"))
+    np.testing.assert_array_equal(cams, as_initial_cams(values[1:], SIZE, "never")[0])
+    values = maps(2)
+    save_psa(tmp_path / "a_cam.npy", {0: values[0], 1: values[1]})
+    _, cams, *_ = ImportedCams.of_settings(index, settings_in(tmp_path))(index.record("a"))
+    np.testing.assert_array_equal(cams, as_initial_cams(values[:1], SIZE, "never")[0])
+
+
+@pytest.mark.parametrize("other", [[0, 2], [0, 1, 2]])
+def test_keys_that_fit_both_are_decided_by_the_other_files(tmp_path, other):
+    """A background that is no probability: only the labels tell."""
+    index, values = two_classes(tmp_path), maps(3)
+    save_psa(tmp_path / "a_cam.npy", {0: values[0], 1: values[1]})
+    save_psa(tmp_path / "c_cam.npy", dict(zip(other, values, strict=False)))
+    _, cams, *_ = ImportedCams.of_settings(index, settings_in(tmp_path))(index.record("a"))
+    np.testing.assert_array_equal(cams, as_initial_cams(values[1:2], SIZE, "never")[0])
+
+
+def test_a_folder_of_both_kinds_is_refused(tmp_path):
+    index, values = two_classes(tmp_path), maps(2)
+    save_psa(tmp_path / "a_cam.npy", {0: values[0]})
+    save_psa(tmp_path / "c_cam.npy", {0: values[0], 2: values[1]})
+    imported = ImportedCams.of_settings(index, settings_in(tmp_path))
+    with pytest.raises(
+        InputError, match=r"a_cam\.npy has the keys 0, where 0 is a class; in other"
+    ):
+        imported(index.record("a"))
+    with pytest.raises(InputError, match=r"c_cam\.npy has the keys 0, 2, where 0 is a background"):
+        replace(imported, background=False)(index.record("c"))

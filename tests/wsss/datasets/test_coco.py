@@ -462,11 +462,9 @@ def drop_from(kind, position, key):
         (lambda c: c.update(categories=[]), "has 0 categories"),
         (drop_from("annotations", 1, "image_id"), "annotation 12: image_id"),
         (drop_from("annotations", 1, "id"), "annotation number 2: id"),
-        (drop_from("annotations", 1, "iscrowd"), "annotation 12: iscrowd"),
-        (drop_from("annotations", 1, "area"), "annotation 12: area"),
-        (drop_from("annotations", 1, "segmentation"), "annotation 12 has no segmentation"),
-        (set_in("annotations", 0, segmentation=[]), "annotation 11 has no segmentation"),
-        (set_in("annotations", 0, segmentation="x"), "annotation 11 has no segmentation"),
+        (set_in("annotations", 0, segmentation="x"), "annotation 11: segmentation is 'x'"),
+        (set_in("annotations", 0, area="x"), "annotation 11: area is 'x'"),
+        (set_in("annotations", 0, iscrowd="no"), "annotation 11: iscrowd is 'no'"),
         (set_in("annotations", 0, area=float("nan")), "annotation 11: area is nan"),
         (set_in("annotations", 0, area=-1), "annotation 11: area"),
         (set_in("annotations", 0, iscrowd=2), "annotation 11: iscrowd"),
@@ -494,6 +492,136 @@ def test_faults_in_annotations_name_file_and_entry(coco, tmp_path, edit, complai
         learnt_index(coco)
     assert "instances_train2014.json" in str(caught.value) and "\n" not in str(caught.value)
     assert not list(tmp_path.rglob("manifest.json"))
+
+
+# --- files of other tools
+
+
+def without(key):
+    return lambda entry: entry.pop(key)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        without("iscrowd"),
+        lambda entry: entry.update(iscrowd=bool(entry["iscrowd"])),
+        lambda entry: entry.update(iscrowd=None) if not entry["iscrowd"] else None,
+        without("area"),
+        lambda entry: entry.update(area=None),
+        without("bbox"),
+        lambda entry: entry.update({key: float(entry[key]) for key in ("id", "category_id")}),
+    ],
+)
+def test_what_other_tools_leave_out_is_made_up(coco, tmp_path, edit):
+    """The same masks as pycocotools' own reader has from the whole file, smallest on top."""
+    path = file_of(tmp_path, "train")
+
+    def edit_objects(content):
+        content["annotations"] = [a for a in content["annotations"] if not a["iscrowd"]]
+        for entry in content["annotations"]:
+            edit(entry)
+
+    reference = coco_of(path)
+    change(path, edit_objects)
+    index = learnt_index(coco)
+    for record in index.split("train"):
+        number = int(record.image_id[-12:])
+        objects = reference.loadAnns(reference.getAnnIds(number, iscrowd=False))
+        expected = np.zeros((HEIGHT, WIDTH), int)
+        objects = [(reference.annToMask(o), o["category_id"]) for o in objects]
+        for covered, category in sorted(objects, key=lambda item: -int(item[0].sum())):
+            expected[covered == 1] = [1, 18, 67].index(category) + 1
+        np.testing.assert_array_equal(index.read_mask(record), expected)
+
+
+def coco_of(path):
+    with contextlib.redirect_stdout(io.StringIO()):
+        return COCO(str(path))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_no_content(coco, tmp_path, encoding):
+    path = file_of(tmp_path, "train")
+    path.write_text(path.read_text(), encoding=encoding)
+    assert len(learnt_index(coco).split("train")) == 3
+
+
+@pytest.mark.parametrize("outline", [[], None, {}, [[]], "gone"])
+def test_without_an_outline_an_annotation_labels_and_paints_nothing(
+    coco, tmp_path, outline, caplog
+):
+    """Of image 7 it is the only annotation, of image 3 another one is left."""
+    values = {"segmentation": outline}
+    change(file_of(tmp_path, "train"), set_in("annotations", 4, **values))
+    if outline == "gone":
+        change(file_of(tmp_path, "train"), drop_from("annotations", 4, "segmentation"))
+    index = learnt_index(coco)
+    record = index.record(name_of("train", 7))
+    assert record.labels == ("dog",) and not index.read_mask(record).any()
+    told = "1 of 5 annotations have no outline and paint nothing: 15"
+    assert (told in caplog.text) == (outline != [[]])
+
+
+def test_boxes_alone_are_refused(coco, tmp_path):
+    def edit(content):
+        for entry in content["annotations"]:
+            entry["segmentation"] = []
+
+    change(file_of(tmp_path, "train"), edit)
+    with pytest.raises(InputError, match=r"instances_train2014\.json has no segmentation"):
+        learnt_index(coco)
+
+
+@pytest.mark.parametrize("order", ["smallest_on_top", "annotation_order"])
+def test_crowds_alone_are_no_ground_truth(coco, tmp_path, order):
+    """Some tools write iscrowd 1 for whatever is an RLE."""
+    coco = merge(coco, {"coco": {"masks": order}})
+
+    def make_crowds(count):
+        def edit(content):
+            for entry in content["annotations"][:count]:
+                entry["iscrowd"] = 1
+
+        return edit
+
+    path = file_of(tmp_path, "train")
+    change(path, make_crowds(2))
+    assert len(learnt_index(coco).split("train")) == 3
+    change(path, make_crowds(5))
+    with pytest.raises(InputError, match=r"in 3 of 3 images .* by crowds \(iscrowd 1\)") as caught:
+        build_index(section(coco), paint=False)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(("orientation", "names_it"), [(6, True), (1, False)])
+def test_photographs_that_exif_turns_are_named_as_such(coco, tmp_path, orientation, names_it):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    size = (WIDTH, HEIGHT) if names_it else (HEIGHT, WIDTH)
+    path = tmp_path / f"train2014/{name_of('train', 7)}.jpg"
+    Image.new("RGB", size).save(path, exif=exif)
+    with pytest.raises(InputError, match=f"is {HEIGHT}x{WIDTH}, not {WIDTH}x{HEIGHT}") as caught:
+        learnt_index(coco)
+    assert ("EXIF orientation" in str(caught.value)) == names_it
+
+
+@pytest.mark.parametrize(
+    ("entry", "outline", "complaint"),
+    [
+        (0, [[1, 2, 3]], "annotation 11: a polygon is no list"),
+        (0, [[1, 2, 3, 4, 5, 9e9]], "annotation 11: a polygon leads far out"),
+        (1, {"counts": [9], "size": [HEIGHT, WIDTH]}, "annotation 12: the run lengths"),
+        (3, {"counts": "1", "size": "1"}, "annotation 14: its RLE cannot be read"),
+    ],
+)
+def test_outlines_that_cannot_be_painted_are_found_without_painting(
+    coco, tmp_path, entry, outline, complaint
+):
+    change(file_of(tmp_path, "train"), set_in("annotations", entry, segmentation=outline))
+    with pytest.raises(InputError, match=complaint):
+        build_index(section(coco), paint=False)
+    assert not (tmp_path / "masks").exists()
 
 
 @pytest.mark.parametrize("text", ["", "{", "\xff", "3", "<html>"])

@@ -496,7 +496,7 @@ def change_file(voc, path, text):
         ),
         ("labels.csv", "image_id,labels\na,cat\nb,dog\n", "no labels for c"),
         ("labels.csv", "image_id,labels\na,cat\nb,\nc,dog\n", "without any label: b"),
-        ("labels.csv", "image_id,labels\na,yeti\n", "yeti is not a class of VOC"),
+        ("labels.csv", "image_id,labels\na,yeti\n", "yeti is not a class of VOC.*format: folder"),
     ],
 )
 def test_faults_in_a_voc_tree_are_refused_by_name(voc, path, content, complaint):
@@ -508,7 +508,7 @@ def test_faults_in_a_voc_tree_are_refused_by_name(voc, path, content, complaint)
 
 def test_faults_in_voc_settings_name_the_key(voc, tmp_path):
     for changes, complaint in [
-        ({"classes": ["yeti"]}, r"dataset\.classes.*yeti"),
+        ({"classes": ["yeti"]}, r"dataset\.classes.*yeti.*format: folder"),
         ({"root": str(tmp_path / "gone")}, r"dataset\.root"),
         ({"voc": {**voc["voc"], "labels": "labels.txt"}}, r"dataset\.voc\.labels"),
         ({"voc": {**voc["voc"], "labels": "none.npy"}}, r"dataset\.voc\.labels.*annotations"),

@@ -5,7 +5,9 @@ import json
 import math
 import subprocess
 import sys
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pydensecrf.densecrf as densecrf
 import pytest
@@ -13,7 +15,17 @@ from pydensecrf.utils import unary_from_softmax
 
 import wsss.method.crf
 from wsss.configuration.sections import SALIENCY_CRF, SEGMENTATION_CRF, Crf
-from wsss.method.crf import dense_crf, refine_saliency, refine_segmentation, saliency_unary
+from wsss.datasets.index import ImageRecord
+from wsss.method.crf import (
+    PROCESS,
+    crf_bytes,
+    crf_processes,
+    dense_crf,
+    refine_saliency,
+    refine_segmentation,
+    saliency_unary,
+)
+from wsss.method.label_maps import label_map_of
 
 # CRF_d of the paper's equation 1, by DSS's settings, and DeepLab's CRF of section 4.1.
 SALIENCY = {
@@ -190,7 +202,8 @@ def test_defaults_are_those_of_the_field():
     assert np.array_equal(
         refine_segmentation(image, two), refine_segmentation(image, two, Crf(**TEST))
     )
-    assert (SALIENCY_CRF.model_dump(), SEGMENTATION_CRF.model_dump()) == (SALIENCY, TEST)
+    found = [crf.model_dump(exclude={"long_side"}) for crf in (SALIENCY_CRF, SEGMENTATION_CRF)]
+    assert found == [SALIENCY, TEST]
 
 
 def test_no_label_is_left_out():
@@ -216,6 +229,80 @@ def test_images_that_do_not_fit_are_refused():
         refine_segmentation(np.zeros((4, 5, 3)), np.zeros((2, 4, 5), np.float32))
 
 
+# --- large photographs
+
+
+def test_a_large_photograph_is_shrunk_and_its_marginals_enlarged():
+    image, _, noisy = noisy_photograph()
+    crf = Crf(**TEST, long_side=64)
+    large = cv2.resize(image, (192, 144), interpolation=cv2.INTER_CUBIC)
+    small = cv2.resize(large, (64, 48), interpolation=cv2.INTER_AREA)
+    noisy = noisy.astype(np.float32)
+    probabilities = np.stack([noisy, 1 - noisy])
+    at_64 = refine_segmentation(small, probabilities, crf)
+    expected = [cv2.resize(m, (192, 144), interpolation=cv2.INTER_LINEAR) for m in at_64]
+    found = refine_segmentation(large, probabilities, crf)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    labels = label_map_of(large, probabilities, [0, 7], crf)
+    np.testing.assert_array_equal(labels, np.array([0, 7])[np.argmax(expected, axis=0)])
+    saliency = refine_saliency(large, cv2.resize(noisy, (192, 144)), crf)
+    assert saliency.shape == (144, 192)
+
+
+@pytest.mark.parametrize("long_side", [64, 65, None])
+def test_what_is_not_longer_is_left_as_it_is(long_side):
+    image, _, noisy = noisy_photograph()
+    whole = refine_saliency(image, noisy, Crf(**SALIENCY, long_side=None))
+    found = refine_saliency(image, noisy, Crf(**SALIENCY, long_side=long_side))
+    np.testing.assert_array_equal(found, whole)
+
+
+# In a process of its own, since a peak is that of a process: bytes above those before.
+PEAK = """
+import re, sys
+from pathlib import Path
+import numpy as np
+from wsss.method.crf import refine_segmentation
+peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+labels, noise = map(int, sys.argv[1:])
+random = np.random.default_rng(0)
+refine_segmentation(np.zeros((8, 8, 3), np.uint8), np.full((2, 8, 8), 0.5))
+rows, columns = np.mgrid[:600, :800]
+image = np.stack([rows // 3, columns // 4, (rows + columns) // 8], axis=2)
+image = np.clip(image + random.normal(0, noise, image.shape), 0, 255).astype(np.uint8)
+probabilities = np.full((labels, 600, 800), 1 / labels, np.float32)
+before = peak()
+refine_segmentation(image, probabilities)
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="no /proc")
+@pytest.mark.parametrize(("labels", "noise"), [(2, 12), (4, 12)])
+def test_the_estimate_of_memory_holds(labels, noise):
+    words = [sys.executable, "-c", PEAK, str(labels), str(noise)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    estimate = crf_bytes((600, 800), SEGMENTATION_CRF, labels) - PROCESS
+    assert estimate / 2 < int(done.stdout) < estimate
+
+
+def records(*sizes):
+    return [ImageRecord(f"{w}x{h}", "train", False, "", None, w, h, ()) for w, h in sizes]
+
+
+def test_the_largest_photograph_and_the_memory_decide_how_many_are_under_way():
+    crf = SEGMENTATION_CRF.model_copy(update={"long_side": None})
+    phone = records((500, 375), (4000, 3000))
+    needed = crf_bytes((3000, 4000), crf, 4) / 1e6
+    assert 3600 < needed < 5000  # MB; 3,600 were seen
+    assert crf_processes(phone, crf, 16, int(2 * needed) + 1, 4) == 2
+    assert crf_processes(phone, crf, 16, int(needed / 2), 4) == 1
+    assert crf_processes(phone, crf, 16, None, 4) == 16
+    assert crf_processes(phone[:1], crf, 16, 16000, 4) == 16
+    assert crf_processes([], crf, 16, 16000, 4) == 16
+    assert crf_processes(phone, SEGMENTATION_CRF, 16, 16000, 4) > 4 * 16000 // int(needed) / 2
+
+
 # In a process of its own: what is to be shown is that it does not crash.
 CORNERS = """
 import json, sys
@@ -236,8 +323,8 @@ print("all are finite")
 def test_the_limits_of_the_configuration_crash_nothing():
     """With a reach of 1e-6 pydensecrf writes to memory that is not its own."""
     parts = Crf.model_json_schema()["properties"]
-    limits = {key: (part["minimum"], 1e4) for key, part in parts.items()}
-    del limits["iterations"]
+    reaches = [key for key in parts if key not in ("iterations", "long_side")]
+    limits = {key: (parts[key]["minimum"], 1e4) for key in reaches}
     corners = [
         dict(zip(limits, values, strict=True)) for values in itertools.product(*limits.values())
     ]

@@ -17,7 +17,7 @@ from wsss.configuration import paths
 from wsss.configuration.sections import Source
 from wsss.datasets.index import DatasetIndex, ImageRecord, write_dataset
 from wsss.errors import InputError
-from wsss.method.saliency import create_source, source_files
+from wsss.method.saliency import create_source, dark_maps, source_files
 from wsss.storage.artifacts import ArtifactReader
 from wsss.storage.images import read_image
 
@@ -201,8 +201,8 @@ def test_collections_with_other_names(tmp_path, pattern):
     np.testing.assert_array_equal(source.predict(first, None), array)
     with pytest.raises(InputError, match=r"1 of 2 saliency maps are missing.*im1.*maps\.pattern"):
         source.check([first, second])
-    Image.fromarray(array).convert("RGB").save(path, format="PNG")
-    with pytest.raises(InputError, match=f"{path.relative_to(tmp_path)} is 8-bit RGB"):
+    Image.fromarray(array.astype(np.uint16)).save(path, format="PNG")
+    with pytest.raises(InputError, match=f"{path.relative_to(tmp_path)} is 16-bit grey"):
         source.check([first])
 
 
@@ -217,8 +217,7 @@ def test_missing_maps_are_listed_a_few_and_counted(tmp_path):
     [
         (np.zeros((6, 4), np.uint8), "4x6, its image 6x4"),
         (np.zeros((4, 6), np.uint16), "16-bit grey"),
-        (np.zeros((4, 6, 3), np.uint8), "8-bit RGB"),
-        (np.zeros((4, 6, 4), np.uint8), "8-bit RGBA"),
+        (np.zeros((4, 6, 3), np.uint16), "16-bit RGB"),
     ],
 )
 def test_unusable_maps_are_refused_by_name(tmp_path, array, reason):
@@ -228,6 +227,52 @@ def test_unusable_maps_are_refused_by_name(tmp_path, array, reason):
         source.check(records)
     with pytest.raises(InputError, match=r"im0\.png"):
         source.predict(records[0], None)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P"])
+def test_equal_channels_are_grey(tmp_path, mode):
+    """As U-2-Net's own script writes its maps, in RGB."""
+    grey = np.random.default_rng(0).integers(0, 256, (4, 6), np.uint8)
+    Image.fromarray(grey).convert(mode).save(tmp_path / "im0.png")
+    source, records = maps_in(tmp_path), records_of(1)
+    source.check(records)
+    np.testing.assert_array_equal(source.predict(records[0], None), grey)
+
+
+@pytest.mark.parametrize("channel", [0, 1, 2, 3])
+def test_colours_and_transparency_are_no_saliency(tmp_path, channel):
+    """A heat map for people, or a photograph that is cut out."""
+    pixels = np.full((4, 6, 4), 255, np.uint8)
+    pixels[1, 2, channel] = 254
+    save_map(tmp_path, "im0", pixels)
+    with pytest.raises(InputError, match=r"im0\.png holds colours or transparency"):
+        maps_in(tmp_path).predict(records_of(1)[0], None)
+
+
+def test_one_dark_map_is_told_and_most_are_a_problem():
+    assert dark_maps({"a": 255, "b": 16, "c": 200}) is None
+    one = dark_maps({"a": 255, "b": 15, "c": 200})
+    assert not one.most and one.message.startswith("in 1 of 3 maps nothing is salient")
+    zero_to_one = dark_maps({"a": 1, "b": 1, "c": 0})
+    assert not dark_maps({"a": 0}).most
+    assert zero_to_one.most and "the highest value of all is 1:" in zero_to_one.message
+
+
+def test_maps_of_zero_and_one_make_no_artifact(tmp_path):
+    for number in (0, 1):
+        Image.new("RGB", (6, 4)).save(tmp_path / f"im{number}.jpg")
+        save_map(tmp_path, f"im{number}", np.eye(4, 6, dtype=np.uint8))
+    records = tuple(
+        ImageRecord(f"im{number}", "train", False, f"im{number}.jpg", None, 6, 4, ("cat",))
+        for number in (0, 1)
+    )
+    write_dataset(DatasetIndex(tmp_path, ("cat",), (1,), records), tmp_path / "data")
+    settings = Source(maps={"folder": str(tmp_path)}).model_dump_json(exclude_none=True)
+    words = f"--data {tmp_path}/data --source maps --shard 0 --shards 1"
+    output = tmp_path / "shard0.h5"
+    with pytest.raises(InputError, match=r"in 2 of 2 maps nothing is salient"):
+        predict_saliency.main([*words.split(), "--settings", settings, "--output", str(output)])
+    assert not output.exists()
 
 
 def test_a_jpeg_called_png_and_a_truncated_map_are_refused(tmp_path):

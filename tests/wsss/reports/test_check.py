@@ -19,10 +19,13 @@ from workflow_scripts import check_run as command
 from workflow_scripts.jobs.command import run
 from wsss.configuration.resolve import merge, plain, resolve
 from wsss.configuration.sections import Dataset, Source
-from wsss.datasets.index import DatasetIndex, ImageRecord
+from wsss.datasets.index import DatasetIndex, ImageRecord, write_dataset
 from wsss.errors import InputError
 from wsss.reports import check, disk
 from wsss.storage.palette import write_palette_png
+
+CAT = np.zeros((24, 40), np.uint8)  # a mask
+CAT[8:16, 10:30] = 1
 
 
 @pytest.fixture
@@ -33,7 +36,7 @@ def index(tmp_path):
     for image_id, split in zip("abcd", ["train"] * 3 + ["val"], strict=True):
         noise = random.integers(0, 256, (24, 40, 3), np.uint8)
         Image.fromarray(noise).save(tmp_path / f"{image_id}.jpg")
-        write_palette_png(tmp_path / f"{image_id}.png", np.zeros((24, 40), np.uint8))
+        write_palette_png(tmp_path / f"{image_id}.png", CAT)
         files = (f"{image_id}.jpg", f"{image_id}.png")
         records.append(ImageRecord(image_id, split, True, *files, 40, 24, ("cat",)))
     return DatasetIndex(tmp_path, ("cat",), (1,), tuple(records))
@@ -45,7 +48,7 @@ def config(tmp_path):
     maps = tmp_path / "maps"
     maps.mkdir()
     for image_id in "abc":
-        Image.fromarray(np.zeros((24, 40), np.uint8)).save(maps / f"{image_id}.png")
+        Image.fromarray(200 * CAT).save(maps / f"{image_id}.png")
     torch.save({"layer.weight": torch.zeros(3)}, tmp_path / "start.pth")
     return resolve(
         {
@@ -163,6 +166,88 @@ def test_weights_are_known_by_their_content(config, tmp_path):
     path.write_text("<html>404</html>")
     message = check.check_weights(backbone).message
     assert message.startswith(f"backbone.weights: {path}: not a readable") and "\n" not in message
+
+
+def notes(findings):
+    return [f"{f.subject}: {f.message}" for f in findings if f.level == "note"]
+
+
+def test_masks_without_a_class_are_a_problem(config, index, tmp_path):
+    for image_id in "abcd":
+        write_palette_png(tmp_path / f"{image_id}.png", 255 * CAT)
+    found = problems(check.check_run(config, index, tmp_path))
+    assert list(found) == ["masks"] and found["masks"].startswith("none of 4 masks has a pixel of")
+
+
+def test_saliency_of_zero_and_one_is_a_problem(config, index, tmp_path):
+    for image_id in "abc":
+        Image.fromarray(CAT).save(tmp_path / f"maps/{image_id}.png")
+    found = problems(check.check_run(config, index, tmp_path))
+    assert list(found) == ["saliency"] and "in 3 of 3 maps nothing is salient" in found["saliency"]
+
+
+def test_a_map_in_which_nothing_is_salient_is_a_note(config, index, tmp_path):
+    Image.fromarray(CAT).save(tmp_path / "maps/b.png")
+    findings = check.check_run(config, index, tmp_path)
+    assert problems(findings) == {}
+    assert notes(findings) == [
+        "saliency: in 1 of 3 maps nothing is salient, no value being above 15 of 255: b"
+    ]
+
+
+def test_nearly_black_photographs_are_told(config, index, tmp_path):
+    Image.fromarray(np.full((24, 40, 3), 12, np.uint8)).save(tmp_path / "c.jpg")
+    findings = check.check_run(config, index, tmp_path)
+    assert problems(findings) == {}
+    assert notes(findings) == ["images: 1 nearly black, no value being above 31 of 255: c"]
+
+
+def test_photographs_that_exif_turns_are_told_where_outlines_are_painted(index, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 3  # half a turn, which no size shows
+    Image.open(tmp_path / "b.jpg").save(tmp_path / "b.jpg", exif=exif)
+    told = [note for note in notes(check.check_images(index, True)) if "EXIF" in note]
+    assert len(told) == 1 and told[0].startswith("images: 1 turned by their EXIF orientation: b;")
+    assert not [note for note in notes(check.check_images(index)) if "EXIF" in note]
+
+
+def test_the_largest_photograph_is_told_with_time_and_memory(config, index):
+    large = [replace(r, width=4000, height=3000) for r in index.records[:1]]
+    index = replace(index, records=(*large, *index.records[1:]))
+    (finding,) = check.check_crf(config, index)
+    assert finding.level == "ok" and "photograph, a, 4000x3000: 5 s and" in finding.message
+    assert "on 1500x1125 of it; up to 13 at once in 16.0 GB (resources.crf)" in finding.message
+    whole = changed(config, prediction={"crf": {"long_side": None}})
+    (finding,) = check.check_crf(whole, index)
+    assert "4000x3000: 32 s and" in finding.message and " of it" not in finding.message
+    (finding,) = check.check_crf(changed(whole, resources={"crf": {"mem_mb": 2000}}), index)
+    assert finding.level == "note" and "raise resources.crf.mem_mb" in finding.message
+    assert not [*check.check_crf(changed(config, prediction={"crf": {"iterations": 0}}), index)]
+
+
+def test_results_of_another_folder_are_told(config, index, tmp_path):
+    """And not those of a data set that has moved, or grown in its place."""
+    folder, other = tmp_path / "results/small", tmp_path / "moved"
+    shutil.copytree(tmp_path, other)
+    assert not [*check.check_earlier(index, folder)]
+    write_dataset(index, folder)
+    fewer = replace(index, records=index.records[:3])
+    for same in (index, fewer, replace(index, root=other)):
+        assert not [*check.check_earlier(same, folder)]
+    (finding,) = check.check_earlier(replace(fewer, root=other), folder)
+    assert finding.level == "note" and f"holds those of {tmp_path}," in finding.message
+    (folder / "index.csv").write_text("damaged")
+    assert not [*check.check_earlier(replace(fewer, root=other), folder)]
+
+
+@pytest.mark.parametrize("variable", ["HOME", "XDG_CACHE_HOME"])
+def test_a_home_that_cannot_be_written_is_told(monkeypatch, tmp_path, variable):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv(variable, "/proc/none")
+    (finding,) = check.check_cache()
+    assert finding.level == "problem" and "export XDG_CACHE_HOME=" in finding.message
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert not [*check.check_cache()]
 
 
 def test_many_offenders_become_one_line(config, index, tmp_path):

@@ -77,6 +77,26 @@ def test_16_bit_rgb_keeps_its_upper_bits(tmp_path, picture):
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), picture)
 
 
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("colours", [False, True])
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_the_bits_in_use_decide_which_are_kept(tmp_path, suffix, colours, bits):
+    """As scanners write them: 12 bits in 16 would else be nearly black."""
+    deep = np.linspace(0, (1 << bits) - 1, 16 * 16).astype(np.uint16).reshape(16, 16)
+    deep = np.stack([deep, deep[::-1] // 2, deep.T // 3], axis=2) if colours else deep
+    # Grey by Pillow, colours by OpenCV: neither writes the other's.
+    path = str(tmp_path / f"a.{suffix}")
+    cv2.imwrite(path, deep[..., ::-1]) if colours else Image.fromarray(deep).save(path)
+    expected = deep // 2 ** (bits - 8)
+    expected = expected if colours else np.stack([expected] * 3, axis=2)
+    np.testing.assert_array_equal(read_image(path), expected)
+
+
+def test_what_is_black_stays_black(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((16, 16), np.uint16))
+    assert not read_image(tmp_path / "a.png").any()
+
+
 def test_transparent_pixels_are_laid_over_white(tmp_path, picture):
     alpha = np.zeros((24, 40, 1), np.uint8)
     alpha[:, :20] = 255

@@ -3,6 +3,10 @@
 The file is read here and not by `pycocotools.coco.COCO`, which lets a second annotation of the
 same id replace the first and takes unknown images and categories as they come; outlines become
 pixels by `pycocotools.mask` (`wsss.datasets.coco.masks`).
+
+Files of other tools are read as readers built on pycocotools do: `iscrowd` that is missing or
+`false` is 0, an `area` that is missing is that of the outline, an id may be 3.0, and an annotation
+without an outline labels its image and paints nothing.
 """
 
 import json
@@ -15,7 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from model.labels import IGNORE
 from wsss.datasets.index import check_id
-from wsss.errors import InputError
+from wsss.errors import InputError, listed
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +57,15 @@ class Annotations:
 
     def names_in(self, image: CocoImage) -> set[str]:
         """Categories of which an image has at least one annotation, crowds included."""
-        present = {annotation["category_id"] for annotation in self.of_image.get(image.number, ())}
-        return {self.categories[category] for category in present}
+        return self._names(self.of_image.get(image.number, ()))
+
+    def outlined_in(self, image: CocoImage) -> set[str]:
+        """Categories of which an image has at least one object with an outline, and no crowd."""
+        objects = self.of_image.get(image.number, ())
+        return self._names(o for o in objects if o["segmentation"] and not o["iscrowd"])
+
+    def _names(self, annotations):
+        return {self.categories[annotation["category_id"]] for annotation in annotations}
 
 
 def read_annotations(path: Path) -> Annotations:
@@ -76,12 +87,13 @@ def read_annotations(path: Path) -> Annotations:
     images = _images(content["images"], path)
     known = {image.number for image in images}
     of_image = _annotations(content["annotations"], path, known, categories)
+    _check_outlined(path, of_image)
     return Annotations(path, categories, images, of_image)
 
 
 def _json_of(path):
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, "rb") as file:  # bytes, of which a byte order mark may be the first
             return json.load(file)
     except (OSError, ValueError) as error:
         raise InputError(
@@ -134,16 +146,33 @@ def _annotations(entries, path, images, categories):
 
 
 def _check_shape(entry, where):
-    """`iscrowd`, `area` and the kind of `segmentation`."""
-    if _int_of(entry, "iscrowd", where) not in (0, 1):
-        raise InputError(f"{where}: iscrowd is {entry['iscrowd']}, not 0 or 1: {AGAIN}")
-    area = entry.get("area")
+    """`iscrowd`, `area` and the kind of `segmentation`, which all may be missing."""
+    entry["iscrowd"] = crowd = entry.get("iscrowd") or 0
+    if crowd not in (0, 1):
+        raise InputError(f"{where}: iscrowd is {crowd!r}, not 0 or 1: {AGAIN}")
+    entry["area"] = area = entry.get("area")
     # Written so that "not a number", which JSON files can hold, is refused.
-    if type(area) not in (int, float) or not 0 <= area < math.inf:
+    if area is not None and (type(area) not in (int, float) or not 0 <= area < math.inf):
         raise InputError(f"{where}: area is {area!r}, not a number of pixels: {AGAIN}")
-    if not entry.get("segmentation") or not isinstance(entry["segmentation"], list | dict):
+    entry["segmentation"] = outline = entry.get("segmentation") or []
+    if not isinstance(outline, list | dict):
         raise InputError(
-            f"{where} has no segmentation: boxes alone cannot be painted, use a file with outlines"
+            f"{where}: segmentation is {outline!r}, neither polygons nor an RLE: {AGAIN}"
+        )
+
+
+def _check_outlined(path, of_image):
+    """Boxes alone cannot be painted; some annotations without an outline are told."""
+    entries = [entry for annotations in of_image.values() for entry in annotations]
+    without = [str(entry["id"]) for entry in entries if not entry["segmentation"]]
+    if without and len(without) == len(entries):
+        raise InputError(
+            f"{path} has no segmentation: boxes alone cannot be painted, use a file with outlines"
+        )
+    if without:
+        log.warning(
+            "%s: %d of %d annotations have no outline and paint nothing: %s",
+            *(path, len(without), len(entries), listed(without)),
         )
 
 
@@ -155,6 +184,8 @@ def _entries(entries, kind, path):
 
 def _int_of(entry, key, where):
     value = entry.get(key)
+    if isinstance(value, float) and value.is_integer():  # tables with gaps make 3.0 of 3
+        value = entry[key] = int(value)
     if type(value) is not int:
         raise InputError(f"{where}: {key} is {value!r}, not a whole number: {AGAIN}")
     return value

@@ -32,7 +32,7 @@ from model.labels import IGNORE
 from wsss.compute.parallel import map_images
 from wsss.configuration.sections import Coco
 from wsss.datasets.coco.annotations import Annotations
-from wsss.errors import InputError, reason_of
+from wsss.errors import InputError, listed, reason_of
 from wsss.storage.files import atomic_path, sha256_of
 from wsss.storage.palette import write_palette_png
 
@@ -45,12 +45,15 @@ SECONDS_PER_MASK = 0.005  # on one core; COCO's images take 3.5 ms
 
 
 class Region(NamedTuple):
-    """An annotation to paint: `value` of its category, `area` and `segmentation` of the file."""
+    """An annotation to paint: `value` of its category, `area` and `segmentation` of the file.
+
+    Without an `area` that of the outline counts.
+    """
 
     number: int
     value: int
     crowd: bool
-    area: float
+    area: float | None
     segmentation: list | dict
 
 
@@ -71,13 +74,34 @@ def paint(regions: list[Region], height: int, width: int, order: str) -> np.ndar
         InputError: names the annotation whose outline is broken.
     """
     mask = np.zeros((height, width), np.uint8, order="F")  # RLEs run down the columns
+    regions = [_with_area(region, height, width) for region in regions]
     for region in _in_order(regions, order):
-        try:
-            covered = _pixels(region, height, width)
-        except InputError as error:
-            raise InputError(f"annotation {region.number}: {error}") from error
+        covered = _pixels(region, height, width)
         np.copyto(mask, IGNORE if region.crowd else region.value, where=covered)
     return np.ascontiguousarray(mask)
+
+
+def check_outlines(annotations: Annotations) -> None:
+    """Look whether all outlines can be painted, which takes a hundredth of painting them.
+
+    Raises:
+        InputError: names the first few that cannot.
+    """
+    problems = []
+    for image in _ImagesToPaint(annotations):
+        for region in image.regions:
+            try:
+                _checked(region, image.height, image.width)
+            except InputError as error:
+                problems.append(error)
+    if problems:
+        raise InputError(f"{annotations.path}, {listed(problems, 3, '; ')}")
+
+
+def _with_area(region, height, width):
+    if region.area is not None:
+        return region
+    return region._replace(area=int(_pixels(region, height, width).sum()))
 
 
 def _in_order(regions, order):
@@ -92,12 +116,24 @@ def _pixels(region, height, width):
     """The pixels of a region as bool (height, width)."""
     from pycocotools import mask as rle_of  # here, so that other data sets do without it
 
-    if isinstance(region.segmentation, dict):
-        return _pixels_of_rle(region, height, width, rle_of)
-    polygons = _checked_polygons(region.segmentation, height, width)
-    if not polygons:
+    found = _checked(region, height, width)
+    if isinstance(found, np.ndarray):
+        return found
+    if not found:
         return np.zeros((height, width), bool)
-    return rle_of.decode(rle_of.merge(rle_of.frPyObjects(polygons, height, width))).astype(bool)
+    return rle_of.decode(rle_of.merge(rle_of.frPyObjects(found, height, width))).astype(bool)
+
+
+def _checked(region, height, width):
+    """The pixels of an RLE, or the polygons of a region; InputError names what is broken."""
+    from pycocotools import mask as rle_of  # as above
+
+    try:
+        if isinstance(region.segmentation, dict):
+            return _pixels_of_rle(region, height, width, rle_of)
+        return _checked_polygons(region.segmentation, height, width)
+    except InputError as error:
+        raise InputError(f"annotation {region.number}: {error}") from error
 
 
 def _pixels_of_rle(region, height, width, rle_of):

@@ -13,11 +13,17 @@ from typing import NamedTuple
 
 from wsss.configuration.sections import Coco, Dataset
 from wsss.datasets.coco.annotations import Annotations, read_annotations
-from wsss.datasets.coco.masks import digest_of_annotations, folder_of_masks, make_masks
+from wsss.datasets.coco.masks import (
+    check_outlines,
+    digest_of_annotations,
+    folder_of_masks,
+    make_masks,
+)
 from wsss.datasets.index import DatasetIndex, ImageRecord, check_id, measured, values_beside
 from wsss.datasets.labels import configured_file, read_lines
 from wsss.errors import InputError, listed
 from wsss.storage.image_folders import list_images
+from wsss.storage.images import is_turned
 
 
 def build(dataset: Dataset, root: Path, processes: int, paint: bool) -> DatasetIndex:
@@ -73,10 +79,13 @@ def _annotated(
     others = values_beside(values, len(annotations.categories))
     index = measured(DatasetIndex(root, classes, values, tuple(records), others, tuple(notes)))
     _check_sizes(index, annotations)
+    _check_objects(index, annotations)
     digest = digest_of_annotations(path, root / coco.masks_folder)
     folder = folder_of_masks(coco, path, digest)
     if make:
         make(annotations, digest, root / folder, coco.masks)
+    else:
+        check_outlines(annotations)
     masked = [replace(r, mask=str(folder / f"{r.image_id}.png")) for r in index.records]
     return _Part(replace(index, records=tuple(masked)), annotations.categories)
 
@@ -182,14 +191,39 @@ def _check_sizes(index, annotations):
     """Outlines fit only photographs of the size that the annotations say."""
     sizes = {image.image_id: f"{image.width}x{image.height}" for image in annotations.images}
     other = [
-        f"{record.image} is {record.width}x{record.height}, not {sizes[record.image_id]}"
+        record
         for record in index.records
         if f"{record.width}x{record.height}" != sizes[record.image_id]
     ]
-    if other:
+    if not other:
+        return
+    turned = any(is_turned(index.root / record.image) for record in other[:3])
+    remedy = (
+        "they are turned upright, as their EXIF orientation says: annotate the upright photographs,"
+        " or take the orientation away (exiftool -Orientation= FILES) where they were annotated as"
+        " stored"
+    )
+    found = (f"{r.image} is {r.width}x{r.height}, not {sizes[r.image_id]}" for r in other)
+    raise InputError(
+        f"{annotations.path}: images are of another size than it says: {listed([*found], 3)}:"
+        f" {remedy if turned else 'use the photographs that were annotated'}"
+    )
+
+
+def _check_objects(index, annotations):
+    """Ground truth needs single objects: crowds are painted as 255 or not at all."""
+    images = {image.image_id: image for image in annotations.images}
+    labelled = [record for record in index.records if record.labels]
+    lacking = [
+        record.image_id
+        for record in labelled
+        if annotations.outlined_in(images[record.image_id]).isdisjoint(record.labels)
+    ]
+    if 2 * len(lacking) > len(labelled):
         raise InputError(
-            f"{annotations.path}: images are of another size than it says: {listed(other, 3)}: use"
-            " the photographs that were annotated"
+            f"{annotations.path}: in {len(lacking)} of {len(labelled)} images all is outlined by"
+            f" crowds (iscrowd 1) or not at all: {listed(lacking, 3)}; set iscrowd to 0 where an"
+            " outline is that of one object"
         )
 
 
