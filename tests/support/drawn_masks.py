@@ -3,7 +3,8 @@
 import numpy as np
 
 from wsss.datasets.index import DatasetIndex, ImageRecord, write_dataset, write_test_images
-from wsss.reports.mask_files import write_mask_files, write_mask_table
+from wsss.method.uncertainty import Uncertainty
+from wsss.reports.mask_files import MaskRow, write_mask_files, write_mask_table
 
 CLASSES = ("cat", "guinea pig: brown", "sheep")
 
@@ -44,9 +45,10 @@ def write_results(folder, labels=None):
     index = index_of(folder, labels)
     write_dataset(index, folder)
     write_test_images(index, folder)
-    rows = [
-        write_mask_files(folder / "masks", i, np.zeros((*m.shape, 3), np.uint8), m, CLASSES, 0.5)
-        for i, m in labels.items()
-    ]
+    rows = []
+    for image_id, mask in labels.items():
+        image = np.zeros((*mask.shape, 3), np.uint8)
+        shares = write_mask_files(folder / "masks", image_id, image, mask, CLASSES, 0.5)
+        rows.append(MaskRow(image_id, shares, Uncertainty(confidence=0.9, uncertain=0.1)))
     write_mask_table(folder / "masks/masks.csv", rows)
     return folder

@@ -87,7 +87,9 @@ def test_corrected_images_are_left_out_of_the_scores(folder, corrected, tmp_path
     words = ["--data", folder, *RUN, "--stage", 1, "--pseudo-labels", folder / "made1.h5"]
     words += ["--settings", json.dumps({"ignore_prediction": "miss"})]
     words += ["--output", tmp_path / "a.csv", "--images", tmp_path / "b.csv"]
-    run(evaluate_pseudo_labels, *words, "--sizes", tmp_path / "c.csv")
+    for name in ("sizes", "overlaps", "confusion"):
+        words += [f"--{name}", tmp_path / f"{name}.csv"]
+    run(evaluate_pseudo_labels, *words)
     assert pd.read_csv(tmp_path / "b.csv")["image_id"].tolist() == ["train1"]
     table = pd.read_csv(tmp_path / "a.csv")
     assert set(table["images"]) == {1} and set(table["of"]) == {2}

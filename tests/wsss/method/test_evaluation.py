@@ -129,7 +129,8 @@ def scored_run(tmp_path):
 def scores_of(run, command, *files):
     options = {"--data": run / "data", "--settings": '{"ignore_prediction": "miss"}', **dict(files)}
     options |= {f"--{key}": value for key, value in WHO.items()} | {"--output": run / "table.csv"}
-    options |= {"--images": run / "images.csv", "--sizes": run / "sizes.csv"}
+    for name in ("images", "sizes", "overlaps", "confusion"):
+        options[f"--{name}"] = run / f"{name}.csv"
     command.main([str(word) for pair in options.items() for word in pair])
     return cells(run / "table.csv")
 

@@ -126,8 +126,9 @@ def test_the_label_map_of_all_views_is_that_of_the_evaluation(folder, page, tmp_
     words = ["--data", folder, "--variant", "auxsegnet", "--seed", 0, "--stage", 1]
     words += ["--predictions", place / "predictions/val/shard0.h5"]
     words += ["--predictions-crf", place / "predictions_crf/val/shard0.h5"]
-    words += ["--output", tmp_path / "a.csv", "--sizes", tmp_path / "b.csv"]
-    words += ["--images", tmp_path / "images.csv", "--settings", '{"ignore_prediction": "miss"}']
+    words += ["--output", tmp_path / "a.csv", "--settings", '{"ignore_prediction": "miss"}']
+    for name in ("images", "sizes", "overlaps", "confusion", "uncertainty"):
+        words += [f"--{name}", tmp_path / f"{name}.csv"]
     evaluate_segmentation.main([str(word) for word in words])
     layers = run_of(data, "auxsegnet", 1)["layers"]
     lines = (tmp_path / "images.csv").read_text().splitlines()[1:]
