@@ -75,7 +75,7 @@ def verdict_on_masks(index: DatasetIndex, found: Mapping[str, frozenset[int]]) -
 
     Masks without any class are of 0 and 255, and masks most of which lack a class that their
     labels name have the classes in another order: both are wrong. A few that do are usual, an
-    object being small or hidden: 10 of 885 photographs of VOC 2012's animals.
+    object being small or hidden: 7 of 885 photographs with six classes of VOC 2012.
 
     Args:
         index: the data set.
@@ -83,12 +83,11 @@ def verdict_on_masks(index: DatasetIndex, found: Mapping[str, frozenset[int]]) -
     """
     if not found:
         return None
-    values = ", ".join(
-        f"{value} {name}"
-        for value, name in zip(index.mask_values[:10], index.classes, strict=False)
-    )
-    values = f"masks must hold 0 for background, 255 for what is not to count, and {values}" + (
-        ", ..." if len(index.classes) > 10 else ""
+    meant = [
+        f"{value} {name}" for value, name in zip(index.mask_values, index.classes, strict=True)
+    ]
+    values = (
+        f"masks must hold 0 for background, 255 for what is not to count, and {listed(meant, 10)}"
     )
     if not any(found.values()):
         return Verdict(
