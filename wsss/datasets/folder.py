@@ -214,8 +214,8 @@ def _classes(chosen, labelled):
             f"dataset.classes: {labelled.source} knows no {listed(unknown)}, but"
             f" {listed(table.classes, 20) or 'no class at all'}"
         )
-    if not chosen:
-        raise InputError(f"{labelled.source}: no photograph has a label: name the classes")
+    if not any(labelled.rows.values()):
+        raise InputError(f"{labelled.source}: no photograph has a label: say what they show")
     order = table.classes if table.class_columns else chosen
     return chosen, tuple(order.index(name) + 1 for name in chosen)
 
