@@ -54,7 +54,7 @@ demo: setup
 	@echo; echo "results/demo/auxsegnet/summary.csv (percent):"
 	@cut -d, -f1,2,4,6,8,10,12 results/demo/auxsegnet/summary.csv
 	@echo "tables: results/demo/tables; pictures: results/demo/figures"
-	@echo "gallery: results/demo/gallery/index.html (open it by a double-click); a report: make report"
+	@echo "gallery: results/demo/gallery/index.html (open it by a double-click); a report: make report TARGETS=\"all tables figures\""
 
 # Evidence, a quarter of an hour: the demo from three data seeds, and the mean of their scores.
 DEMO_SEEDS := demo demo-seed1 demo-seed2
@@ -66,10 +66,11 @@ demo-seeds: demo
 		--pseudo-labels $(call TABLES,pseudo_labels) --segmentation $(call TABLES,segmentation) \
 		--output docs/results/demo_seeds.csv
 
-# Of the run that CONFIG describes, which has ended. A file .zip takes large results, too.
+# Of what TARGETS made of the run that CONFIG describes. A file .zip takes large results, too.
 REPORT ?= results/report.html
+TARGETS ?= all
 report: setup
-	$(BIN)/snakemake -c 1 --report $(REPORT) --report-stylesheet rules/report/report.css \
+	$(BIN)/snakemake -c 1 $(TARGETS) --report $(REPORT) --report-stylesheet rules/report/report.css \
 		$(if $(CONFIG),--configfile $(CONFIG))
 
 # Evidence, some hours: what the true masks of 5 and 10 % of the animals are worth. Without

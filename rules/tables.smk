@@ -6,7 +6,7 @@ rule make_table:
         **DATA_INPUT,
         overlaps=overlaps_of_table,
     output:
-        csv="results/{dataset}/tables/{table}.csv",
+        csv=reported("results/{dataset}/tables/{table}.csv", "table", "Tables", table="{table}"),
         markdown="results/{dataset}/tables/{table}.md",
     log:
         "results/logs/{dataset}/tables/{table}.log",
@@ -33,7 +33,12 @@ rule measure_footprint:
         **DATA_INPUT,
         scores=all_evaluations,
     output:
-        csv="results/{dataset}/tables/footprint.csv",
+        csv=reported(
+            "results/{dataset}/tables/footprint.csv",
+            "table",
+            "Tables",
+            table="footprint",
+        ),
         markdown="results/{dataset}/tables/footprint.md",
     log:
         "results/logs/{dataset}/tables/footprint.log",
