@@ -63,7 +63,7 @@ def test_make_check_takes_overlays_with_blanks_in_their_paths(tmp_path, names, g
     for name in names[: 0 if names == ["none.yaml"] else None]:
         (tmp_path / name).touch()
     config = " ".join(str(tmp_path / name) for name in names)
-    line = ["make", "-n", "check", f"CONFIG={config}"]
+    line = ["make", "--no-print-directory", "-n", "check", f"CONFIG={config}"]
     said = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     words = shlex.split(said.splitlines()[-1])
     assert words[-given - 1 :] == ["--configfile", *(str(tmp_path / name) for name in names)]
