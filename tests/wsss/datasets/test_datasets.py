@@ -745,7 +745,7 @@ def test_files_that_are_no_images_are_passed_over(photos, tmp_path):
     ("csv", "names", "complaint"),
     [
         ("image_id,ant\na,1\nx,1\ny,1\n", ("a.jpg",), r"2 of 3 rows: x \(line 3\), y"),
-        ("image_id,ant\na,0\nb,0\n", ("a.jpg", "b.jpg"), "no training image holds"),
+        ("image_id,ant\na,0\nb,0\n", ("a.jpg", "b.jpg"), "no photograph has a label"),
         ("image_id,labels\na,\nb,\n", ("a.jpg", "b.jpg"), r"labels\.csv: no photograph has a"),
         ("image_id,ant\na,1\na.jpg,1\n", ("a.jpg",), "with its extension and one without"),
         ("image_id,ant,ant\na,1,1\n", ("a.jpg",), "twice"),
