@@ -1,6 +1,7 @@
 """AuxSegNet as a workflow: from photographs with image-level labels to segmentation, by stages.
 
-The configuration is config.yaml, and overlays given by --configfile. What depends on what:
+The configuration is config.yaml, and overlays given by --configfile. rules/common.smk has what the
+rules are written with, rules/products.smk what is made for people. What depends on what:
 rules/data.smk -> rules/classifier.smk -> rules/stages.smk -> rules/evaluation.smk, rules/pictures.smk,
 rules/tables.smk, rules/submission.smk.
 """
@@ -29,6 +30,7 @@ if " " not in IMAGE:
 
 
 include: "rules/common.smk"
+include: "rules/products.smk"
 
 
 report: "rules/report/workflow.rst"

@@ -1,7 +1,10 @@
 """Snakemake's report of a real run: its pages by clicks, at two widths, light and dark."""
 
+import csv
+
 import pytest
 from browser_pages import save_screenshot, show
+from expected_jobs import DEMO, RUN
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -47,20 +50,38 @@ def click_row(browser, text):
     row.find_elements(By.TAG_NAME, "a")[-1].click()
 
 
-def test_from_the_scores_to_one_table(opened):
+def rows_of(path):
+    with open(path, newline="") as file:
+        return list(csv.reader(file))
+
+
+def rows_shown(browser):
+    """The cells of all rows of all tables that the page has."""
+    return browser.execute_script(
+        "return [...document.querySelectorAll('tr')].map("
+        "row => [...row.querySelectorAll('th, td')].map(cell => cell.innerText.trim()))"
+    )
+
+
+def test_from_the_scores_to_one_table(opened, finished_workspace):
     click(opened, "Scores")
     wait_for(opened, "pseudo labels auxsegnet 0 1")
     click_row(opened, "predictions auxsegnet 0 1")
     wait_for(opened, "Predictions of stage 1 on the validation images")
     save_screenshot(opened, "report_scores")
+    table = finished_workspace.folder / RUN / "stage1/evaluation/segmentation.csv"
+    rows = rows_shown(opened)
+    assert [row for row in rows_of(table) if row not in rows] == []
 
 
-@pytest.mark.parametrize(("category", "row"), [("Tables", "footprint"), ("Tables", "final")])
-def test_tables_of_the_paper_are_there(opened, category, row):
-    click(opened, category)
-    wait_for(opened, row)
-    click_row(opened, row)
+@pytest.mark.parametrize("table", ["footprint", "final"])
+def test_tables_of_the_paper_are_there(opened, finished_workspace, table):
+    click(opened, "Tables")
+    wait_for(opened, table)
+    click_row(opened, table)
     wait_for(opened, "How to read it says docs/experiments.md")
+    path, rows = finished_workspace.folder / DEMO / f"tables/{table}.csv", rows_shown(opened)
+    assert [row for row in rows_of(path) if row not in rows] == []
 
 
 def test_a_picture_is_shown(opened):

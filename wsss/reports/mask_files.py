@@ -75,15 +75,21 @@ def remove_others(folder: Path, kept: Collection[str]) -> None:
     _, overlay_name = mask_names("")
     ids = (path.name.removesuffix(overlay_name) for path in folder.glob(f"*{overlay_name}"))
     gone = sorted(set(ids) - set(kept))
-    for path in (folder / name for image_id in gone for name in mask_names(image_id)):
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"{path}, of an earlier run, cannot be removed ({reason_of(error)})"
-            ) from error
+    for image_id in gone:
+        for name in mask_names(image_id):
+            remove_earlier(folder / name)
     if gone:
         log.info("%s: removed what was there of %d images: %s", folder, len(gone), listed(gone))
+
+
+def remove_earlier(path: Path) -> None:
+    """Remove a file that an earlier run left, if it is there; InputError if it cannot be."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{path}, of an earlier run, cannot be removed ({reason_of(error)})"
+        ) from error
 
 
 def class_shares(label: np.ndarray, classes: Sequence[str]) -> dict[str, float]:

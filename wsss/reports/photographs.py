@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsss.datasets.index import check_id
-from wsss.errors import InputError, listed, printable, reason_of
-from wsss.reports.mask_files import mask_names
+from wsss.errors import InputError, listed, printable
+from wsss.reports.mask_files import mask_names, remove_earlier
 from wsss.storage.image_folders import list_images, refuse_none
 
 DEEPER = "name these folders, too"
@@ -128,12 +128,7 @@ class Inputs:
         """
         for path in (Path(folder) / name for name in mask_names(image_id)):
             if not path.is_dir() and self.met_by(path) is None:
-                try:
-                    path.unlink(missing_ok=True)
-                except OSError as error:
-                    raise InputError(
-                        f"{path}, of an earlier run, cannot be removed ({reason_of(error)})"
-                    ) from error
+                remove_earlier(path)
 
 
 def _identities(path):
