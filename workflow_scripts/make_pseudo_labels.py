@@ -124,6 +124,8 @@ def parse(argv: list[str] | None) -> Namespace:
 def tell(corrected: CorrectedMasks) -> None:
     """How many masks there are, and which are passed over; `make check` looks at them all."""
     log.info("%d training images have corrected masks", len(corrected.names))
+    if corrected.near:
+        log.info("%s: taken for nearly the same name: %s", corrected.path, corrected.near)
     for ids, why in (
         (corrected.elsewhere, "of images that are not trained on"),
         (corrected.strangers, "that are called like no image to learn from"),

@@ -73,6 +73,15 @@ def test_what_is_passed_over_is_told(folder, corrected, caplog):
     assert "1 training images have corrected masks" in caplog.text
     assert "1 masks of images that are not trained on: val1" in caplog.text
     assert "1 masks that are called like no image to learn from: holiday" in caplog.text
+    assert "nearly" not in caplog.text
+
+
+def test_a_mask_of_nearly_the_name_is_told(folder, corrected, caplog):
+    caplog.set_level("INFO")
+    (corrected / "train0.png").rename(corrected / "Train00.png")
+    label = make(folder, corrected).read("train0")
+    np.testing.assert_array_equal(label.array["segmentation"], MASK)
+    assert "taken for nearly the same name: Train00 is train0" in caplog.text
 
 
 def test_a_mask_that_cannot_be_read_leaves_nothing(folder, corrected):

@@ -17,7 +17,7 @@ import hashlib
 import re
 from collections import defaultdict
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 import numpy as np
@@ -26,7 +26,8 @@ from wsss.configuration.paths import expanded_path
 from wsss.datasets.coco.annotations import read_annotations
 from wsss.datasets.coco.masks import Region, paint
 from wsss.datasets.cvat import LABELMAP, CvatMasks
-from wsss.datasets.index import DatasetIndex, ImageRecord
+from wsss.datasets.index import SPLITS, DatasetIndex, ImageRecord
+from wsss.datasets.near_names import match_names, near_key, told_missing, told_near
 from wsss.errors import InputError, listed
 from wsss.storage.files import sha256_of
 
@@ -47,7 +48,9 @@ class CorrectedMasks:
     """The masks of `pseudo_labels.corrected`; picklable, so that processes can share the work.
 
     `names` has the name of a mask by image id, for the training images that have one. `elsewhere`
-    are ids of images that are not trained on, and `strangers` names that are no image's.
+    are ids of images that are not trained on, and `strangers` names that are no image's. `near`
+    tells names that are nearly their images' with these, `nearest` strangers with what is most
+    like them; both are empty where there are none.
     """
 
     path: Path
@@ -55,6 +58,8 @@ class CorrectedMasks:
     names: dict[str, str]
     elsewhere: list[str]
     strangers: list[str]
+    near: str
+    nearest: str
 
     def __contains__(self, image_id: str) -> bool:
         return image_id in self.names
@@ -77,16 +82,21 @@ def corrected_masks(text: str, index: DatasetIndex) -> CorrectedMasks:
     """
     path = existing_path(text)
     masks = _masks_at(path, index)
-    names, strangers = _by_image(masks.names, {record.image_id for record in index.records}, path)
-    train = {record.image_id for record in index.split("train")}
-    if not train & names.keys():
+    train, val, test = (_files(index, split) for split in SPLITS)
+    # A run knows nothing of what is only predicted: so it must not count in what a run takes.
+    names, near, others = _by_image(masks.names, train | val, path)
+    _check_distinct(names, test, path)
+    predicted, _, strangers = _by_image(others, test, path)
+    nearest = told_missing(strangers, train | val | test, {}, {})
+    if not train.keys() & names.keys():
         raise InputError(
             f"{KEY}: {path} has a mask of none of the training images"
-            f" ({listed(masks.names) or 'it is empty'}): call masks as images, or name another"
+            f" ({nearest or listed(masks.names) or 'it is empty'}): call masks as images, or name"
+            " another"
         )
-    elsewhere = [image_id for image_id in names if image_id not in train]
+    elsewhere = [image_id for image_id in (*names, *predicted) if image_id not in train]
     corrected = {image_id: name for image_id, name in names.items() if image_id in train}
-    return CorrectedMasks(path, masks, corrected, elsewhere, strangers)
+    return CorrectedMasks(path, masks, corrected, elsewhere, strangers, near, nearest)
 
 
 def existing_path(text: str) -> Path:
@@ -121,30 +131,52 @@ def _masks_at(path, index) -> _Masks:
     )
 
 
-def _by_image(names, image_ids, path):
-    """Names of masks by the id of their image, and those that are no image's."""
-    found, strangers = defaultdict(list), []
+def _files(index, split):
+    """The names of photographs by image id."""
+    return {record.image_id: PurePosixPath(record.image).name for record in index.split(split)}
+
+
+def _by_image(names, files, path):
+    """Match names of masks and images as those of rows and files are matched.
+
+    Returns names of masks by the id of their image, a line on those that are only near, and those
+    that are no image's.
+    """
+    keys = {near_key(image_id) for image_id in files}
+    meant = {name: _without_prefix(name, files, keys) for name in names}
+    matches = match_names(meant.values(), files)
+    found = defaultdict(list)
     for name in names:
-        image_id = _image_id(name, image_ids)
-        if image_id is None:
-            strangers.append(name)
-        else:
-            found[image_id].append(name)
+        found[matches.ids.get(meant[name])].append(name)
+    strangers = found.pop(None, [])
     twice = [image_id for image_id in found if len(found[image_id]) > 1]
     if twice:
         raise InputError(
             f"{KEY}: {path} has two masks of {listed(twice)} ({listed(found[twice[0]])}): keep one"
         )
-    return {image_id: names[0] for image_id, names in found.items()}, strangers
+    return {i: name for i, (name,) in found.items()}, told_near(matches, files), strangers
 
 
-def _image_id(name, image_ids):
-    """The image that a mask is of: the one that it is called after, or None."""
-    for _ in range(3):
-        if name in image_ids:
-            return name
-        name = LABEL_STUDIO.sub("", name)
-    return None
+def _check_distinct(names, test, path):
+    """A mask of an image that is only predicted must not pass for that of another."""
+    for image_id, name in names.items():
+        if name in test:
+            raise InputError(
+                f"{KEY}: {path} has a mask {name}, which would be taken for one of {image_id},"
+                f" though there is {test[name]}: remove it, or rename one of the photographs"
+            )
+
+
+def _without_prefix(name, image_ids, keys):
+    """A name without what Label Studio puts before it, if only then it is or is near an image's.
+
+    A date or the first part of a UUID looks the same.
+    """
+    once = LABEL_STUDIO.sub("", name)
+    forms = (name, once, LABEL_STUDIO.sub("", once))
+    exact = (form for form in forms if form in image_ids)
+    near = (form for form in forms if near_key(form) in keys)
+    return next(exact, None) or next(near, name)
 
 
 class _PngMasks:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from difflib import get_close_matches
 from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -235,13 +234,15 @@ def check_corrected(config: Configuration, index: DatasetIndex) -> Iterator[Find
 
 def _check_corrected(masks: CorrectedMasks, index: DatasetIndex) -> Iterator[Finding]:
     if masks.strangers:
-        near = ", ".join(_near(name, index) for name in masks.strangers[:SHOWN])
         yield Finding(
             "problem",
             "corrected",
-            f"{masks.path}: {len(masks.strangers)} of its masks are called like no image: {near};"
-            " give them the names of their images",
+            f"{masks.path}: {len(masks.strangers)} of its masks are called like no image:"
+            f" {masks.nearest}; give them the names of their images",
         )
+    if masks.near:
+        message = f"{masks.path}: taken for nearly the same name: {masks.near}"
+        yield Finding("note", "corrected", message)
     if masks.elsewhere:
         message = f"of images that are not trained on, so not used: {listed(masks.elsewhere)}"
         yield Finding("note", "corrected", message)
@@ -265,12 +266,6 @@ def _check_corrected(masks: CorrectedMasks, index: DatasetIndex) -> Iterator[Fin
             yield Finding("problem", "corrected", f"{message}; {remedy}")
         else:
             yield Finding("note", "corrected", message)
-
-
-def _near(name: str, index: DatasetIndex) -> str:
-    """A name, with the image that it may mean."""
-    close = get_close_matches(name, [record.image_id for record in index.records], 1)
-    return f"{name} (did you mean {close[0]}?)" if close else name
 
 
 def check_all_weights(config: Configuration) -> list[Finding]:

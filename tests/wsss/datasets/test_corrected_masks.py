@@ -228,11 +228,58 @@ def test_pngs_have_the_values_of_the_masks_of_the_data_set(index, tmp_path):
         masks.read(index.record("a"))
 
 
+def given(index, folder, *names):
+    for name in names:
+        write_palette_png(folder / f"{name}.png", A)
+    return corrected_masks(str(folder), index)
+
+
+def named(index, **split_by_id):
+    """The index with other images; values are their splits."""
+    records = [
+        replace(index.records[0], image_id=name, split=split, image=f"photos/{name}.jpg")
+        for name, split in split_by_id.items()
+    ]
+    return replace(index, records=tuple(records))
+
+
 def test_masks_that_are_called_otherwise_are_strangers(index, tmp_path):
-    for name in ("a", "cat 1", "B"):
-        write_palette_png(tmp_path / f"given/{name}.png", A)
-    masks = corrected_masks(str(tmp_path / "given"), index)
-    assert list(masks.names) == ["a"] and masks.strangers == ["B", "cat 1"]
+    masks = given(index, tmp_path / "given", "a", "cat 1", "emptyy")
+    assert list(masks.names) == ["a"] and masks.strangers == ["cat 1", "emptyy"]
+    assert masks.nearest == "cat 1, emptyy (there is empty.jpg)" and masks.near == ""
+
+
+def test_nearly_the_name_of_one_image_alone_will_do(index, tmp_path):
+    """As for rows of the table: case, Unicode form, extension and leading zeros do not count."""
+    index = named(index, **{"IMG_007": "train", "Kühe": "train", "b": "train", "c": "val"})
+    masks = given(index, tmp_path / "given", "img_7", "Ku\u0308he", "b.jpg", "C")
+    assert masks.names == {"IMG_007": "img_7", "Kühe": "Ku\u0308he", "b": "b.jpg"}
+    assert masks.elsewhere == ["c"] and not masks.strangers
+    assert "img_7 is IMG_007.jpg" in masks.near and "C is c.jpg" in masks.near
+    assert "b.jpg is" not in masks.near  # the name of the photograph itself
+    np.testing.assert_array_equal(masks.read(index.record("IMG_007")), A)
+
+
+def test_names_that_are_near_to_several_or_have_an_exact_rival_are_strangers(index, tmp_path):
+    index = named(index, **{"01": "train", "001": "train", "b": "train"})
+    masks = given(index, tmp_path / "given", "1", "b", "B")
+    assert masks.names == {"b": "b"} and masks.strangers == ["1", "B"]
+    assert "1 (there is 01.jpg, 001.jpg)" in masks.nearest
+
+
+def test_a_date_before_a_name_is_no_prefix_of_label_studio(index, tmp_path):
+    index = named(index, **{"20240131-Cat 01": "train", "b": "train"})
+    masks = given(index, tmp_path / "given", "20240131-cat 1", "5bc1f3a2-B")
+    assert masks.names == {"20240131-Cat 01": "20240131-cat 1", "b": "5bc1f3a2-B"}
+
+
+def test_a_mask_of_what_is_only_predicted_never_passes_for_another(index, tmp_path):
+    """A run does not know these images, and would find but one that is near."""
+    index = named(index, **{"a": "train", "001": "train", "1": "test", "02": "test"})
+    with pytest.raises(InputError, match=r"a mask 1, .* for one of 001, though there is 1\.jpg"):
+        given(index, tmp_path / "given", "a", "1")
+    masks = given(index, tmp_path / "given", "001", "2")
+    assert set(masks.names) == {"a", "001"} and masks.elsewhere == ["1", "02"]
 
 
 # --- what is refused ----------------------------------------------------------------------------

@@ -330,11 +330,15 @@ def test_corrected_masks_that_contradict_most_labels_are_a_problem(config, index
     assert "a, b, c; values" in problems(check.check_run(config, other, tmp_path))["corrected"]
 
 
-def test_corrected_masks_without_an_image_are_a_problem_by_name(config, index, tmp_path):
-    index = replace(index, records=(*index.records, replace(index.records[0], image_id="cat 01")))
-    config = corrected(config, tmp_path / "own", {"a": CAT, "cat_01": CAT, "xyz": CAT})
-    message = problems(check.check_run(config, index, tmp_path))["corrected"]
-    assert "2 of its masks are called like no image: cat_01 (did you mean cat 01?), xyz" in message
+def test_corrected_masks_of_no_or_nearly_an_image_are_told_by_name(config, index, tmp_path):
+    another = replace(index.records[0], image_id="cat 01", image="cat 01.jpg")
+    index = replace(index, records=(*index.records, another))
+    config = corrected(config, tmp_path / "own", {"A": CAT, "cat_01": CAT, "xyz": CAT})
+    found = [*check.check_corrected(config, index)]
+    assert [f.level for f in found] == ["problem", "note", "ok"]
+    told = "2 of its masks are called like no image: cat_01 (there is cat 01.jpg), xyz; give"
+    assert told in found[0].message
+    assert found[1].message.endswith("own: taken for nearly the same name: A is a.jpg")
 
 
 @pytest.mark.parametrize("spoil", [truncate, lambda path: shutil.rmtree(path.parent)])
