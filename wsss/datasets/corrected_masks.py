@@ -9,6 +9,8 @@ What tools make of COCO's format:
   shows that class, so it is an object here.
 - Label Studio puts eight letters before the name of an image, and eight more where it copies it.
 - An image without any annotation is one that nobody has looked at yet: it is not corrected.
+- A box without an outline paints nothing. It may stand beside the outline that was drawn from it;
+  an image with boxes alone of a class is refused, since that class would be background.
 
 Objects are painted in the order of the file, each over those before it, as tools draw them.
 """
@@ -226,14 +228,27 @@ class _CocoMasks:
     def read(self, name: str, record: ImageRecord) -> np.ndarray:
         image = self._images[name]
         _check_size((image.height, image.width), record, f"{self.annotations.path}, image {name}")
+        entries = self.annotations.of_image[image.number]
+        self._check_outlined(entries, name)
         regions = [
             Region(entry["id"], self._values[entry["category_id"]], False, 0, entry["segmentation"])
-            for entry in self.annotations.of_image[image.number]
+            for entry in entries
         ]
         try:
             return paint(regions, image.height, image.width, "annotation_order")
         except InputError as error:
             raise InputError(f"{self.annotations.path}, {error}") from error
+
+    def _check_outlined(self, entries, name):
+        outlined = {entry["category_id"] for entry in entries if entry["segmentation"]}
+        boxed = {entry["category_id"] for entry in entries} - outlined
+        if boxed:
+            names = listed(repr(self.annotations.categories[number]) for number in sorted(boxed))
+            raise InputError(
+                f"{self.annotations.path}, image {name}: {names} has boxes without outlines only,"
+                " and would be background: outline it, or remove all annotations of the image,"
+                " which then keeps its pseudo label"
+            )
 
     def _values_of(self, class_ids):
         """Class ids by category, of the categories that are in use."""

@@ -133,6 +133,29 @@ def test_an_image_that_is_called_like_label_studio_s_is_found(index, tmp_path):
     assert list(corrected_masks(str(path), index).names) == ["5bc1f3a2-b"]
 
 
+def test_an_image_with_boxes_alone_of_a_class_is_refused_when_it_is_read(index, tmp_path):
+    """In a file with other outlines: that class would be background, and nobody would know."""
+    outline, categories = square(1, 1, 3), [(0, "cat"), (1, "sheep")]
+    images = [(0, "a.jpg"), (1, "b.jpg"), (2, "empty.jpg")]
+    boxes = [(0, 0, [], 0), (0, 1, [], 0), (1, 0, outline, 0), (1, 1, [], 0), (2, 1, outline, 0)]
+    path = coco_file(tmp_path / "boxes.json", images, categories, boxes)
+    masks = corrected_masks(str(path), index)
+    with pytest.raises(InputError, match=r"boxes\.json, image a: 'cat', 'sheep' has boxes without"):
+        masks.read(index.record("a"))
+    with pytest.raises(InputError, match=r"image b: 'sheep' has boxes .* keeps its pseudo label$"):
+        masks.read(index.record("b"))
+    assert (masks.read(index.record("empty"))[1:4, 1:4] == 3).all()
+
+
+def test_a_box_beside_an_outline_of_its_class_paints_nothing(index, tmp_path, caplog):
+    """As where an outline was drawn from the box; it is told."""
+    objects = [(0, 0, square(1, 1, 3), 0), (0, 0, [], 0)]
+    path = coco_file(tmp_path / "x.json", [(0, "a.jpg")], [(0, "cat")], objects)
+    found = corrected_masks(str(path), index).read(index.record("a"))
+    assert np.flatnonzero(found).size == 9 and (found[1:4, 1:4] == 1).all()
+    assert "1 of 2 annotations have no outline and paint nothing: 1" in caplog.text
+
+
 # --- CVAT's zip ---------------------------------------------------------------------------------
 
 
