@@ -26,7 +26,15 @@ from wsss.datasets.corrected_masks import CorrectedMasks, corrected_masks
 from wsss.datasets.files_per_image import label_files
 from wsss.datasets.formats import paints_masks
 from wsss.datasets.ground_truth import classes_in, verdict_on_masks
-from wsss.datasets.index import ROOT_FILE, SPLITS, DatasetIndex, ImageRecord, read_dataset
+from wsss.datasets.index import (
+    ROOT_FILE,
+    SPLITS,
+    TEST,
+    TEST_FILE,
+    DatasetIndex,
+    ImageRecord,
+    read_dataset,
+)
 from wsss.errors import InputError, listed
 from wsss.method.crf import crf_bytes, crf_seconds, working_size
 from wsss.reports.disk import disk_needed, readable_bytes
@@ -368,16 +376,17 @@ def check_cache() -> Iterator[Finding]:
 def check_earlier(index: DatasetIndex, folder: Path) -> Iterator[Finding]:
     """Tell where the results under this name are of another folder of photographs.
 
-    A data set that has only moved is the same one.
+    A data set that has only moved is the same one, and so is one with more to predict.
     """
     if not (folder / ROOT_FILE).is_file():
         return
     try:
-        earlier = read_dataset(folder, index.root)
+        earlier = read_dataset(folder, index.root, test=(folder / TEST_FILE).is_file())
         root = (folder / ROOT_FILE).read_text(encoding="utf-8").strip()
     except (InputError, OSError, ValueError):  # damaged: the run makes it again
         return
-    if Path(root) != index.root and earlier.digest != index.digest:
+    predicted = set(earlier.split(TEST)) <= set(index.split(TEST))
+    if Path(root) != index.root and not (predicted and earlier.digest == index.digest):
         yield Finding(
             "note",
             "results",

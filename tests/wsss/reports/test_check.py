@@ -19,7 +19,7 @@ from workflow_scripts import check_run as command
 from workflow_scripts.jobs.command import run
 from wsss.configuration.resolve import merge, plain, resolve
 from wsss.configuration.sections import Dataset, Source
-from wsss.datasets.index import DatasetIndex, ImageRecord, write_dataset
+from wsss.datasets.index import DatasetIndex, ImageRecord, write_dataset, write_test_images
 from wsss.errors import InputError
 from wsss.reports import check, disk
 from wsss.storage.palette import write_palette_png
@@ -238,6 +238,25 @@ def test_results_of_another_folder_are_told(config, index, tmp_path):
     assert finding.level == "note" and f"holds those of {tmp_path}," in finding.message
     (folder / "index.csv").write_text("damaged")
     assert not [*check.check_earlier(replace(fewer, root=other), folder)]
+
+
+def test_results_of_other_photographs_to_predict_are_told(index, tmp_path):
+    """And not those of fewer, to which some have come since."""
+    folder, other = tmp_path / "results/small", tmp_path / "other"
+    shutil.copytree(tmp_path, other)
+
+    def holiday(*names):
+        later = [replace(index.records[0], image_id=n, split="test", labels=()) for n in names]
+        return replace(index, records=(*index.records, *later))
+
+    write_dataset(index, folder)
+    write_test_images(holiday("x", "y"), folder)
+    for same in (holiday("x", "y"), holiday("x", "y", "z")):
+        assert not [*check.check_earlier(replace(same, root=other), folder)]
+    for different in (holiday("x", "z"), index):
+        (finding,) = check.check_earlier(replace(different, root=other), folder)
+        assert finding.level == "note" and f"holds those of {tmp_path}," in finding.message
+        assert not [*check.check_earlier(different, folder)]
 
 
 @pytest.mark.parametrize("variable", ["HOME", "XDG_CACHE_HOME"])
