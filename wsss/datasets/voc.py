@@ -54,7 +54,8 @@ def build(dataset: Dataset, root: Path) -> DatasetIndex:
 
     Masks come from the folder `voc.masks`, whatever path a list may add to an id. A train image
     is scored if `voc.scored_list` holds it or, without that list, if it has a mask; a list that
-    names none of them is refused.
+    names none of them is refused. A train image whose labels are none at all is a negative; one
+    that shows other classes than the chosen ones is left out.
     Lists lie below the devkit and the label file below the root, unless their path is absolute;
     $VARIABLES in it are expanded here, so that moved files are no other setting. A list names as
     many images as `voc.counts` says, or any number where that is None.
@@ -77,7 +78,8 @@ def build(dataset: Dataset, root: Path) -> DatasetIndex:
         for image_id in split_ids:
             present = labels.get(image_id)
             kept = tuple(name for name in classes if name in (present or ()))
-            if kept or len(classes) == len(CLASSES):  # else it shows other classes only
+            negative = split == "train" and not present
+            if kept or negative or len(classes) == len(CLASSES):  # else it shows others only
                 records.append(_record(root, voc, image_id, split, kept, scored))
             else:
                 others.append(image_id)
@@ -195,19 +197,13 @@ def _labels(root, devkit, source, ids):
 
 
 def _check_labels(ids, labels, subset, where):
-    """Training needs labels; with a subset of classes, choosing val images needs them too."""
+    """Training needs to know them; with a subset of classes, choosing val images does so too."""
     needed = ids["train"] + (ids["val"] if subset else [])
     missing = [image_id for image_id in needed if image_id not in labels]
     if missing:
         raise InputError(
             f"dataset.voc.labels: {where} has no labels for {listed(missing)}: add them or take the"
             " images off the list"
-        )
-    empty = [image_id for image_id in ids["train"] if not labels[image_id]]
-    if empty:
-        raise InputError(
-            f"{where}: training images without any label: {listed(empty)}; label them or take"
-            " them off the list"
         )
 
 

@@ -362,6 +362,36 @@ def test_voc_labels_from_numpy_and_annotations_agree_with_the_csv(voc, tmp_path)
         assert learnt_index(voc) == from_csv
 
 
+def without_labels(root, source):
+    """The training image c and the validation image e show nothing, b shows other classes."""
+    present = {"a": "cat", "b": "person", "c": "", "d": "cat", "e": ""}
+    if source == "labels.csv":
+        rows = (f"{i},{int(n == 'cat')},{int(n == 'person')}" for i, n in present.items())
+        (root / source).write_text("\n".join(["image_id,cat,person", *rows]))
+        return
+    (root / DEVKIT / "Annotations").mkdir()
+    for image_id, name in present.items():
+        objects = f"<object><name>{name}</name></object>" if name else ""
+        path = root / DEVKIT / f"Annotations/{image_id}.xml"
+        path.write_text(f"<annotation>{objects}</annotation>")
+
+
+@pytest.mark.parametrize("source", ["labels.csv", "annotations"])
+def test_voc_training_images_without_labels_are_negatives(voc, tmp_path, source):
+    """As in a folder. With some classes chosen, what shows others is still left out."""
+    without_labels(tmp_path, source)
+    voc["voc"]["labels"] = source
+    index = learnt_index(voc)
+    assert splits_of(index) == {"train": ["a", "b", "c"], "val": ["d", "e"], "test": []}
+    assert [r.image_id for r in index.split("train") if r.is_negative] == ["c"]
+    assert "1 training images without labels are negatives, all background: c" in index.notes
+    index = learnt_index({**voc, "classes": ["cat"]})
+    assert splits_of(index) == {"train": ["a", "c"], "val": ["d"], "test": []}
+    assert index.record("c").is_negative
+    assert "2 images of other classes left out: b, e" in index.notes
+    assert not [note for note in index.notes if "counter-example" in note]
+
+
 def test_lists_as_ids_or_paths(tmp_path):
     path = tmp_path / "list.txt"
     path.write_text(
@@ -495,7 +525,7 @@ def change_file(voc, path, text):
             r"dataset\.voc\.labels: .*labels\.csv does not exist: .*labels: annotations",
         ),
         ("labels.csv", "image_id,labels\na,cat\nb,dog\n", "no labels for c"),
-        ("labels.csv", "image_id,labels\na,cat\nb,\nc,dog\n", "without any label: b"),
+        ("labels.csv", "image_id,labels\na,\nb,\nc,\n", "no training image holds a class"),
         ("labels.csv", "image_id,labels\na,yeti\n", "yeti is not a class of VOC.*format: folder"),
     ],
 )
