@@ -12,7 +12,8 @@ from wsss.configuration.sections import Configuration, Dataset
 from wsss.datasets.formats import build_index, with_test_images
 from wsss.datasets.index import DatasetIndex, ImageRecord, read_dataset
 from wsss.errors import InputError
-from wsss.reports.check import Finding, check_besides_images, check_run, check_without_index
+from wsss.reports.check import check_besides_images, check_run, check_without_index
+from wsss.reports.findings import Finding
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import cache
 from math import ceil, prod
+from pathlib import Path
 
 from wsss.configuration.resolve import (
     classifier_config,
@@ -165,3 +166,8 @@ def readable_bytes(size: float) -> str:
             return f"{size:.0f} {unit}" if unit in ("B", "kB") else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} TB"
+
+
+def existing_parent(path: Path) -> Path:
+    """The path itself or the innermost folder around it that is there."""
+    return next(folder for folder in (path, *path.parents) if folder.exists())
