@@ -7,7 +7,8 @@ from functools import cache
 from pathlib import Path
 
 from workflow_scripts.jobs.import_closure import code_digest
-from wsss.configuration.experiments import paper_numbers, result_tables
+from wsss.configuration.experiments import result_tables
+from wsss.configuration.paper_numbers import paper_numbers
 from wsss.configuration.paths import expanded_path, fetching, weights_path
 from wsss.configuration.resolve import (
     classifier_config,

@@ -5,25 +5,19 @@ A table is made of variants by name, those of `config/ablations.yaml` and
 is read of a run here: the rules ask for what the cells name, and the tables are filled from that.
 """
 
-import csv
 from collections.abc import Iterable, Iterator
-from functools import cache
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 from pydantic import Field
 
-from wsss.configuration.paths import CODE
+from wsss.configuration.paper_numbers import paper_numbers
 from wsss.configuration.resolve import variant_config
 from wsss.configuration.sections import Configuration, Section
 from wsss.errors import listed
 
-PAPER = CODE / "config" / "paper"
 METHOD, BASELINE, MULTI_TASK = "auxsegnet", "baseline", "multi_task"
 OF_BASELINE = "_baseline"  # NAME_baseline is the baseline of the variant NAME
 MEAN = "mIoU"
-COCO_OF_THE_PAPER = "instances_val2014.json"
-VOC_CLASSES = 20
 # The paper's words for the variants of Tables 3 and 4.
 TASKS = {
     BASELINE: "Baseline",
@@ -165,36 +159,13 @@ def tables_not_made(config: Configuration) -> list[str]:
     return lines
 
 
-# --- the paper's own numbers ----------------------------------------------------------------------
-
-
-def paper_numbers(config: Configuration) -> dict[tuple[str, str], dict[str, float]]:
-    """(table, row) -> column -> what the paper reports, where the data set is one of its own."""
-    dataset = config.dataset
-    if dataset.format == "voc" and len(dataset.classes or range(VOC_CLASSES)) == VOC_CLASSES:
-        return _numbers("voc2012")
-    of_paper = Path(dataset.coco.val_annotations).name == COCO_OF_THE_PAPER
-    if dataset.format == "coco" and dataset.classes is None and of_paper:
-        return _numbers("coco2014")
-    return {}
-
-
-@cache
-def _numbers(name):
-    numbers: dict[tuple[str, str], dict[str, float]] = {}
-    with open(PAPER / f"{name}.csv", newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            numbers.setdefault((row["table"], row["row"]), {})[row["column"]] = float(row["value"])
-    return numbers
+# --- one function a table -------------------------------------------------------------------------
 
 
 def _of_paper(paper, table, row, column=MEAN):
     """What the paper reports for a cell of a table whose columns are no classes."""
     value = paper.get((table, row), {}).get(column)
     return {} if value is None else {MEAN: value}
-
-
-# --- one function a table -------------------------------------------------------------------------
 
 
 def _tasks(variants, paper):
