@@ -126,9 +126,9 @@ def command(*arguments):
     return f"python -m {{params.module}} {' '.join(arguments)} 2>&1 | {log}"
 
 
-def view_settings(section, precision, without=()):
+def view_settings(section, precision, without=(), **more):
     """A section as JSON for a job that runs a network on whole photographs."""
-    more = {"long_side": CONFIG.images.long_side, "precision": precision}
+    more |= {"long_side": CONFIG.images.long_side, "precision": precision}
     return as_json(section.model_dump(exclude=set(without)) | more)
 
 

@@ -169,11 +169,8 @@ def paper_classes(wildcards):
 
 def affinity_settings(wildcards):
     config = VARIANTS[wildcards.variant]
-    more = {"figures": CONFIG.figures.model_dump()}
-    views = config.refinement.model_dump()
-    return as_json(
-        views | more | {"long_side": CONFIG.images.long_side, "precision": config.stage.precision}
-    )
+    figures = CONFIG.figures.model_dump()
+    return view_settings(config.refinement, config.stage.precision, figures=figures)
 
 
 def masks():
