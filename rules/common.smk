@@ -19,7 +19,7 @@ from wsss.configuration.resolve import (
     trained_as,
     variant_config,
 )
-from wsss.configuration.sections import source_key
+from wsss.configuration.data_sections import source_key
 from wsss.configuration.yaml_files import read_yaml
 from wsss.datasets.corrected_masks import digest_of_masks
 from wsss.datasets.formats import digest_of_listed, listed_files, without_test_images

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from workflow_scripts.jobs.command import documented_parser, run
+from wsss.configuration.data_sections import Dataset
 from wsss.configuration.resolve import load
-from wsss.configuration.sections import Configuration, Dataset
+from wsss.configuration.sections import Configuration
 from wsss.datasets.formats import build_index, with_test_images
 from wsss.datasets.index import DatasetIndex, ImageRecord, read_dataset
 from wsss.errors import InputError

@@ -14,7 +14,7 @@ import pandas as pd
 from workflow_scripts.jobs import arguments
 from workflow_scripts.jobs.command import run
 from workflow_scripts.jobs.network import Views, load_viewer
-from wsss.configuration.sections import Figures
+from wsss.configuration.output_sections import Figures
 from wsss.datasets.index import DatasetIndex, ImageRecord
 from wsss.method.inference import Viewer
 from wsss.reports import drawing

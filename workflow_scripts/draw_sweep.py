@@ -2,7 +2,7 @@
 
 from workflow_scripts.jobs import arguments
 from workflow_scripts.jobs.command import documented_parser, run
-from wsss.configuration.sections import PseudoLabels
+from wsss.configuration.method_sections import PseudoLabels
 from wsss.method.evaluation import read_columns
 from wsss.reports.figure_files import save_figure
 from wsss.reports.score_figures import draw_sweep

@@ -16,7 +16,7 @@ from workflow_scripts.jobs.scoring import (
     scores_by_kind,
     write_score_tables,
 )
-from wsss.configuration.sections import Evaluation
+from wsss.configuration.method_sections import Evaluation
 from wsss.datasets.index import ImageRecord
 from wsss.method.evaluation import tables_of
 from wsss.storage.artifacts import CORRECTED, ArtifactReader

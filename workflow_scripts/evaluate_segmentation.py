@@ -18,7 +18,7 @@ from workflow_scripts.jobs.scoring import (
     scores_by_kind,
     write_score_tables,
 )
-from wsss.configuration.sections import Evaluation
+from wsss.configuration.method_sections import Evaluation
 from wsss.datasets.index import ImageRecord
 from wsss.method.evaluation import order_table, tables_of, write_table
 from wsss.method.label_maps import merged_label_map

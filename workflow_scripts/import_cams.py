@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from workflow_scripts.jobs import arguments
 from workflow_scripts.jobs.command import run
 from wsss.compute.parallel import map_images
-from wsss.configuration.sections import CamFiles
+from wsss.configuration.method_sections import CamFiles
 from wsss.datasets.cam_files import ImportedCams
 from wsss.storage.artifacts import ArtifactWriter
 

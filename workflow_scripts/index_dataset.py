@@ -9,7 +9,7 @@ import logging
 
 from workflow_scripts.jobs.arguments import command_parser
 from workflow_scripts.jobs.command import run
-from wsss.configuration.sections import UnnamedDataset
+from wsss.configuration.data_sections import UnnamedDataset
 from wsss.datasets.formats import build_index, paints_masks
 from wsss.datasets.ground_truth import Verdict, check_masks, write_ground_truth
 from wsss.datasets.index import write_dataset

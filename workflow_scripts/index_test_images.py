@@ -7,7 +7,7 @@ import logging
 
 from workflow_scripts.jobs import arguments
 from workflow_scripts.jobs.command import run
-from wsss.configuration.sections import UnnamedDataset
+from wsss.configuration.data_sections import UnnamedDataset
 from wsss.datasets.formats import with_test_images
 from wsss.datasets.index import TEST, write_test_images
 

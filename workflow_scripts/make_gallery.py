@@ -10,7 +10,8 @@ from pathlib import Path
 from workflow_scripts.jobs import arguments
 from workflow_scripts.jobs.command import run
 from wsss.compute.parallel import map_images
-from wsss.configuration.sections import Gallery, Section
+from wsss.configuration.key_types import Section
+from wsss.configuration.output_sections import Gallery
 from wsss.datasets.index import SPLITS, TEST, DatasetIndex
 from wsss.reports.gallery.choice import chosen
 from wsss.reports.gallery.layers import Layers

@@ -15,7 +15,7 @@ import numpy as np
 from workflow_scripts.jobs import arguments
 from workflow_scripts.jobs.command import run
 from wsss.compute.parallel import map_images
-from wsss.configuration import sections
+from wsss.configuration import method_sections
 from wsss.datasets.corrected_masks import CorrectedMasks, corrected_masks, digest_of_masks
 from wsss.datasets.files_per_image import FilesPerImage, label_files
 from wsss.datasets.index import DatasetIndex, ImageRecord
@@ -32,7 +32,7 @@ class PseudoLabels:
     """The pseudo labels of a record; picklable, so that processes can share the work."""
 
     index: DatasetIndex
-    settings: sections.PseudoLabels
+    settings: method_sections.PseudoLabels
     cams: ArtifactReader
     off_the_shelf: ArtifactReader
     refined: ArtifactReader | None = None
@@ -108,7 +108,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def parse(argv: list[str] | None) -> Namespace:
-    parser = arguments.command_parser(__doc__, sections.PseudoLabels)
+    parser = arguments.command_parser(__doc__, method_sections.PseudoLabels)
     arguments.add_run(parser, "variant", "seed", "stage", "shard", "shards")
     parser.add_argument("--cams", help="for all but labels from files")
     parser.add_argument("--saliency", required=True, help="off-the-shelf saliency")

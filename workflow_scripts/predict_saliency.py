@@ -8,7 +8,7 @@ import numpy as np
 from workflow_scripts.jobs import arguments
 from workflow_scripts.jobs.command import run
 from wsss.compute.parallel import map_images
-from wsss.configuration.sections import Source
+from wsss.configuration.data_sections import Source
 from wsss.datasets.index import DatasetIndex, ImageRecord
 from wsss.errors import InputError
 from wsss.method.saliency import (

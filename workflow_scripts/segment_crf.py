@@ -7,7 +7,7 @@ import numpy as np
 from workflow_scripts.jobs import arguments
 from workflow_scripts.jobs.command import run
 from wsss.compute.parallel import map_images
-from wsss.configuration.sections import Crf
+from wsss.configuration.method_sections import Crf
 from wsss.datasets.index import DatasetIndex, ImageRecord
 from wsss.method.crf import SEVERAL_LABELS, crf_processes
 from wsss.method.label_maps import label_map_of

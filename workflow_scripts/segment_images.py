@@ -22,7 +22,7 @@ import numpy as np
 from workflow_scripts.jobs.command import documented_parser, run
 from wsss.compute.devices import PRECISIONS, prepare_device
 from wsss.compute.progress import note, progress
-from wsss.configuration.sections import SEGMENTATION_CRF
+from wsss.configuration.method_sections import SEGMENTATION_CRF
 from wsss.errors import InputError, printable, reason_of
 from wsss.method.segmenter import Segmenter, load_segmenter
 from wsss.reports.mask_files import (

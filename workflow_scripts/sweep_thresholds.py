@@ -14,7 +14,7 @@ from workflow_scripts.jobs import arguments
 from workflow_scripts.jobs.command import run
 from workflow_scripts.make_pseudo_labels import PseudoLabels, work_of
 from wsss.compute.parallel import map_images
-from wsss.configuration import sections
+from wsss.configuration import method_sections
 from wsss.datasets.corrected_masks import corrected_masks
 from wsss.datasets.index import ImageRecord
 from wsss.method.evaluation import with_ground_truth, write_table
@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def parse(argv: list[str] | None) -> Namespace:
-    parser = arguments.command_parser(__doc__, sections.PseudoLabels)
+    parser = arguments.command_parser(__doc__, method_sections.PseudoLabels)
     arguments.add_run(parser, "variant", "seed", "stage")
     parser.add_argument("--cams", nargs="+", required=True)
     parser.add_argument("--saliency", nargs="+", required=True, help="off-the-shelf saliency")

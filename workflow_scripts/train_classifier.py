@@ -11,7 +11,8 @@ from workflow_scripts.jobs import arguments
 from workflow_scripts.jobs.command import run
 from workflow_scripts.jobs.import_closure import code_digest
 from workflow_scripts.jobs.training import run_training
-from wsss.configuration.sections import Backbone, Classifier, Images, Section
+from wsss.configuration.key_types import Section
+from wsss.configuration.training_sections import Backbone, Classifier, Images
 from wsss.errors import InputError
 from wsss.storage.checkpoint import network_arguments, save_checkpoint
 from wsss.storage.files import sha256_of

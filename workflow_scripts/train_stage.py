@@ -7,7 +7,8 @@ from workflow_scripts.jobs import arguments
 from workflow_scripts.jobs.command import run
 from workflow_scripts.jobs.import_closure import code_digest
 from workflow_scripts.jobs.training import run_training
-from wsss.configuration.sections import Backbone, Images, Network, Section, Stage
+from wsss.configuration.key_types import Section
+from wsss.configuration.training_sections import Backbone, Images, Network, Stage
 from wsss.storage.artifacts import ArtifactReader
 from wsss.storage.checkpoint import load_shared_weights, network_arguments, save_checkpoint
 from wsss.training.loop import Hardware

@@ -12,7 +12,8 @@ from tiny_training import STAGE
 
 from model.auxsegnet import AuxSegNet
 from workflow_scripts.jobs.command import run
-from wsss.configuration.sections import SALIENCY_CRF, Backbone
+from wsss.configuration.method_sections import SALIENCY_CRF
+from wsss.configuration.training_sections import Backbone
 from wsss.datasets.index import (
     DatasetIndex,
     ImageRecord,

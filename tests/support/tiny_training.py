@@ -7,7 +7,7 @@ from coordinate_images import ColumnLabels, map_index
 from tiny_network import tiny_network
 
 from model.losses import stage_losses
-from wsss.configuration.sections import Classifier, Resize, Stage
+from wsss.configuration.training_sections import Classifier, Resize, Stage
 from wsss.storage.artifacts import Record
 from wsss.training import loop as training
 from wsss.training.loop import Hardware

@@ -21,7 +21,7 @@ from tiny_training import CLASSIFIER, STAGE
 
 from model.auxsegnet import AuxSegNet
 from model.backbones import BACKBONES
-from wsss.configuration.sections import Backbone
+from wsss.configuration.training_sections import Backbone
 from wsss.datasets.index import read_dataset
 from wsss.storage.checkpoint import network_arguments, save_checkpoint
 

@@ -10,7 +10,7 @@ from repository import ROOT
 from tiny_run import TINY_RUN
 from workspace import Workspace
 
-from wsss.configuration.sections import Dataset
+from wsss.configuration.data_sections import Dataset
 from wsss.datasets.formats import build_index
 from wsss.errors import InputError
 from wsss.storage.artifacts import ArtifactReader

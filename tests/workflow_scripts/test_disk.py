@@ -19,7 +19,7 @@ from other_user import somebody_else
 from repository import ROOT, program_environment
 
 from model.auxsegnet import AuxSegNet
-from wsss.configuration.sections import Backbone
+from wsss.configuration.training_sections import Backbone
 from wsss.datasets.index import read_dataset, write_dataset
 from wsss.errors import InputError
 from wsss.method.evaluation import write_table

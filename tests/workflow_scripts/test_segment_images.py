@@ -17,8 +17,9 @@ from tiny_network import varied
 
 from model.auxsegnet import AuxSegNet
 from workflow_scripts import segment, segment_crf, segment_images
+from wsss.configuration.method_sections import SEGMENTATION_CRF
 from wsss.configuration.resolve import read_recipe
-from wsss.configuration.sections import SEGMENTATION_CRF, Backbone
+from wsss.configuration.training_sections import Backbone
 from wsss.datasets.index import DatasetIndex, measured, write_dataset
 from wsss.datasets.index import ImageRecord as Record
 from wsss.errors import InputError

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from workflow_scripts.jobs.command import documented_parser
-from wsss.configuration.sections import Section
+from wsss.configuration.key_types import Section
 from wsss.datasets.index import TEST, DatasetIndex, ImageRecord, read_dataset
 
 

@@ -4,7 +4,7 @@ from argparse import Namespace
 from typing import Any
 
 from wsss.compute.devices import prepare_device, return_large_memory
-from wsss.configuration.sections import Precision, Scales, Section
+from wsss.configuration.key_types import Precision, Scales, Section
 from wsss.method.inference import Viewer
 from wsss.storage.checkpoint import load_network
 

@@ -10,9 +10,10 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field
 
+from wsss.configuration.key_types import Section
 from wsss.configuration.paper_numbers import paper_numbers
 from wsss.configuration.resolve import variant_config
-from wsss.configuration.sections import Configuration, Section
+from wsss.configuration.sections import Configuration
 from wsss.errors import listed
 
 METHOD, BASELINE, MULTI_TASK = "auxsegnet", "baseline", "multi_task"

@@ -9,7 +9,9 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from wsss.configuration.sections import SOURCE_KINDS, Configuration, Saliency, Section
+from wsss.configuration.data_sections import SOURCE_KINDS, Saliency
+from wsss.configuration.key_types import Section
+from wsss.configuration.sections import Configuration
 from wsss.errors import InputError, listed, printable
 
 # Names beside which `results/` and `results/<dataset>/` keep their own folders and files.

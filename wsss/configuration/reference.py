@@ -11,8 +11,9 @@ from typing import Any
 
 import yaml
 
+from wsss.configuration.key_types import Section
 from wsss.configuration.resolve import plain
-from wsss.configuration.sections import Configuration, Section
+from wsss.configuration.sections import Configuration
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAD = """\

@@ -7,15 +7,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from wsss.configuration.data_sections import SOURCE_KINDS, Source, source_key
+from wsss.configuration.key_types import Section
 from wsss.configuration.paths import expanded_path
 from wsss.configuration.problems import contradictions, did_you_mean, problems_of, refuse, shown
-from wsss.configuration.sections import (
-    SOURCE_KINDS,
-    Configuration,
-    Section,
-    Source,
-    source_key,
-)
+from wsss.configuration.sections import Configuration
 from wsss.configuration.yaml_files import read_yaml
 from wsss.errors import InputError, listed
 

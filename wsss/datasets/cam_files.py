@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wsss.configuration.sections import CamFiles
+from wsss.configuration.method_sections import CamFiles
 from wsss.datasets.files_per_image import FilesPerImage
 from wsss.datasets.index import DatasetIndex, ImageRecord
 from wsss.errors import InputError, listed, reason_of

@@ -5,7 +5,7 @@ import hashlib
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from wsss.configuration.sections import Folder
+from wsss.configuration.data_sections import Folder
 from wsss.datasets.class_names import check_class_names, check_single_labels, is_no_class
 from wsss.datasets.index import check_id
 from wsss.datasets.labels import LabelTable

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from wsss.configuration.data_sections import Maps
+from wsss.configuration.method_sections import CamFiles, LabelFiles
 from wsss.configuration.paths import expanded_path
-from wsss.configuration.sections import CamFiles, LabelFiles, Maps
 from wsss.datasets.index import ImageRecord
 from wsss.errors import InputError, listed
 

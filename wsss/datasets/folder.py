@@ -3,7 +3,7 @@
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from wsss.configuration.sections import Dataset
+from wsss.configuration.data_sections import Dataset
 from wsss.datasets.class_folders import FOLDERS, read_class_folders
 from wsss.datasets.index import (
     TEST,

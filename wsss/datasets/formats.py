@@ -4,8 +4,8 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+from wsss.configuration.data_sections import Dataset
 from wsss.configuration.paths import expanded_path
-from wsss.configuration.sections import Dataset
 from wsss.datasets import folder, voc
 from wsss.datasets.class_folders import FOLDERS, digest_of_class_folders
 from wsss.datasets.coco import records as coco

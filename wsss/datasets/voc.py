@@ -3,8 +3,8 @@
 import re
 from pathlib import Path, PurePosixPath
 
+from wsss.configuration.data_sections import Dataset, Voc
 from wsss.configuration.paths import expanded_path
-from wsss.configuration.sections import Dataset, Voc
 from wsss.datasets.index import (
     DatasetIndex,
     ImageRecord,

@@ -11,7 +11,7 @@ from math import prod
 
 import numpy as np
 
-from wsss.configuration.sections import SALIENCY_CRF, SEGMENTATION_CRF, Crf
+from wsss.configuration.method_sections import SALIENCY_CRF, SEGMENTATION_CRF, Crf
 from wsss.datasets.index import ImageRecord
 from wsss.storage.images import shrink
 from wsss.storage.pixels import Size, resize_maps, scaled_size

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from wsss.configuration.sections import SEGMENTATION_CRF, Crf
+from wsss.configuration.method_sections import SEGMENTATION_CRF, Crf
 from wsss.method.crf import refine_segmentation, working_size
 from wsss.storage.pixels import resize_maps
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from model.labels import IGNORE
-from wsss.configuration.sections import Crf, PseudoLabels
+from wsss.configuration.method_sections import Crf, PseudoLabels
 from wsss.method.crf import refine_saliency
 from wsss.storage.pixels import Size, resize_map, resize_maps
 

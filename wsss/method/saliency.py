@@ -6,7 +6,7 @@ on, `__init__(settings, key)`, where `key` is what the settings are called in th
 `predict(record, image)`. A further kind is added in these places and no others:
 
 - here: the class, and its entry in `KINDS`;
-- `wsss/configuration/sections.py`: a section with its settings, in `Source` and in `Saliency`.
+- `wsss/configuration/data_sections.py`: a section with its settings, in `Source` and in `Saliency`.
 """
 
 import struct
@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from wsss.configuration import sections
+from wsss.configuration import data_sections
 from wsss.configuration.paths import fetching, weights_path
 from wsss.datasets.files_per_image import FilesPerImage
 from wsss.datasets.index import ImageRecord
@@ -37,11 +37,11 @@ class U2Net:
     """U^2-Net or U^2-Netp (Qin et al., Pattern Recognition 2020), run from its ONNX file."""
 
     @staticmethod
-    def files(settings: sections.U2netp | sections.U2net, key: str) -> list[str]:
+    def files(settings: data_sections.U2netp | data_sections.U2net, key: str) -> list[str]:
         """The ONNX file."""
         return [str(weights_path(settings.weights, f"{key}.weights"))]
 
-    def __init__(self, settings: sections.U2netp | sections.U2net, key: str):
+    def __init__(self, settings: data_sections.U2netp | data_sections.U2net, key: str):
         """Raises InputError if the file is absent or is no network that OpenCV can read."""
         key = f"{key}.weights"
         path = weights_path(settings.weights, key)
@@ -82,11 +82,11 @@ class ReadyMaps:
     """
 
     @staticmethod
-    def files(settings: sections.Maps, key: str) -> list[str]:
+    def files(settings: data_sections.Maps, key: str) -> list[str]:
         """None: there may be thousands, and the artifact made of them holds their very values."""
         return []
 
-    def __init__(self, settings: sections.Maps, key: str):
+    def __init__(self, settings: data_sections.Maps, key: str):
         """Raises InputError if there is no such folder."""
         self.maps = FilesPerImage.of_settings(settings, "saliency maps", key)
 
@@ -124,11 +124,11 @@ class CentrePrior:
     """A Gaussian at the centre of every image, whatever it shows: the end of the range."""
 
     @staticmethod
-    def files(settings: sections.CentrePrior, key: str) -> list[str]:
+    def files(settings: data_sections.CentrePrior, key: str) -> list[str]:
         """None."""
         return []
 
-    def __init__(self, settings: sections.CentrePrior, key: str):
+    def __init__(self, settings: data_sections.CentrePrior, key: str):
         self.spread = settings.spread
 
     def check(self, records: Sequence[ImageRecord]) -> None:
@@ -146,17 +146,17 @@ class CentrePrior:
 KINDS = {"u2netp": U2Net, "u2net": U2Net, "maps": ReadyMaps, "centre_prior": CentrePrior}
 
 
-def create_source(name: str, source: sections.Source) -> U2Net | ReadyMaps | CentrePrior:
+def create_source(name: str, source: data_sections.Source) -> U2Net | ReadyMaps | CentrePrior:
     """A source by its name and settings. Raises InputError for what it refuses."""
-    return KINDS[source.kind](source.settings, sections.source_key(name, source.kind))
+    return KINDS[source.kind](source.settings, data_sections.source_key(name, source.kind))
 
 
-def source_files(name: str, source: sections.Source) -> list[str]:
+def source_files(name: str, source: data_sections.Source) -> list[str]:
     """Files that a source's maps depend on, as its settings name them.
 
     Nothing is opened: the workflow asks before there is a job.
     """
-    return KINDS[source.kind].files(source.settings, sections.source_key(name, source.kind))
+    return KINDS[source.kind].files(source.settings, data_sections.source_key(name, source.kind))
 
 
 class DarkMaps(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from wsss.configuration.sections import Crf
+from wsss.configuration.method_sections import Crf
 from wsss.errors import InputError
 from wsss.method.inference import Viewer, predict
 from wsss.method.label_maps import label_map_of

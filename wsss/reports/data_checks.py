@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from wsss.compute.progress import progress
+from wsss.configuration.data_sections import Source
+from wsss.configuration.method_sections import Cam, LabelFiles
 from wsss.configuration.resolve import picked_classifiers, picked_sources, variant_config
-from wsss.configuration.sections import Cam, Configuration, LabelFiles, Source
+from wsss.configuration.sections import Configuration
 from wsss.datasets.cam_files import ImportedCams
 from wsss.datasets.coco.masks import SECONDS_PER_MASK, unwritable
 from wsss.datasets.corrected_masks import CorrectedMasks, corrected_masks

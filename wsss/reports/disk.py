@@ -12,7 +12,8 @@ from wsss.configuration.resolve import (
     trained_as,
     variant_config,
 )
-from wsss.configuration.sections import Backbone, Configuration
+from wsss.configuration.sections import Configuration
+from wsss.configuration.training_sections import Backbone
 from wsss.datasets.cam_files import GRID_STRIDE, strided_size
 from wsss.datasets.formats import paints_masks
 from wsss.datasets.index import DatasetIndex, ImageRecord

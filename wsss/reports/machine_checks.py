@@ -8,7 +8,8 @@ from pathlib import Path
 
 from wsss.configuration.paths import weights_path
 from wsss.configuration.resolve import picked_classifiers, variant_config
-from wsss.configuration.sections import Backbone, Configuration
+from wsss.configuration.sections import Configuration
+from wsss.configuration.training_sections import Backbone
 from wsss.datasets.index import SPLITS, DatasetIndex
 from wsss.errors import InputError
 from wsss.method.crf import crf_bytes, crf_seconds, working_size

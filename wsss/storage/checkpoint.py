@@ -10,7 +10,7 @@ from torch import Tensor
 
 from model.auxsegnet import AuxSegNet
 from model.weights import own_names, released_names
-from wsss.configuration.sections import Backbone
+from wsss.configuration.training_sections import Backbone
 from wsss.errors import InputError, reason_of
 from wsss.storage.files import QuietFile, atomic_path
 from wsss.storage.seals import check_parts

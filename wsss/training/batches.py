@@ -13,7 +13,7 @@ from numpy.random import Generator, default_rng
 from torch.utils.data import DataLoader, Dataset
 
 from wsss.compute.signals import ignore_stopping
-from wsss.configuration.sections import Classifier, Stage
+from wsss.configuration.training_sections import Classifier, Stage
 from wsss.datasets.index import DatasetIndex, ImageRecord
 from wsss.storage.artifacts import ArtifactReader
 from wsss.storage.images import shrink

@@ -23,7 +23,7 @@ from wsss.compute.devices import autocast
 from wsss.compute.progress import progress
 from wsss.compute.ranks import ALONE, Ranks
 from wsss.compute.signals import StopRequest
-from wsss.configuration.sections import Classifier, LossWeights, Stage
+from wsss.configuration.training_sections import Classifier, LossWeights, Stage
 from wsss.errors import InputError, StoppedError
 from wsss.training.batches import Batch, BatchPlan, Draw, TrainingImages, batch_loader, batches_of
 from wsss.training.resume import ResumeStates

@@ -10,7 +10,7 @@ from torch import nn
 
 from model.auxsegnet import AuxSegNet
 from model.backbones import freeze
-from wsss.configuration.sections import Classifier, Stage
+from wsss.configuration.training_sections import Classifier, Stage
 from wsss.datasets.index import DatasetIndex
 from wsss.errors import InputError, listed
 from wsss.storage.artifacts import ArtifactReader, installed_versions

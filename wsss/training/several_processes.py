@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from model.auxsegnet import AuxSegNet, AuxSegNetOutput
 from model.labels import IGNORE
 from wsss.compute.ranks import Ranks, peers
-from wsss.configuration.sections import Classifier, Stage
+from wsss.configuration.training_sections import Classifier, Stage
 from wsss.training.batches import Batch, Draw, TrainingImages
 from wsss.training.loop import Hardware, Trainer
 from wsss.training.resume import ResumeStates

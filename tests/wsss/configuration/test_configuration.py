@@ -13,6 +13,7 @@ import yaml
 from repository import ROOT
 
 from wsss.configuration import reference
+from wsss.configuration.data_sections import SOURCE_KINDS
 from wsss.configuration.paths import expanded_path
 from wsss.configuration.resolve import (
     classifier_of,
@@ -27,7 +28,7 @@ from wsss.configuration.resolve import (
     trained_as,
     variant_config,
 )
-from wsss.configuration.sections import SOURCE_KINDS, Configuration
+from wsss.configuration.sections import Configuration
 from wsss.configuration.yaml_files import read_yaml
 from wsss.errors import InputError
 

@@ -9,7 +9,7 @@ import torch
 from repository import ROOT
 from torch.nn import functional as F
 
-from wsss.configuration.sections import CamFiles
+from wsss.configuration.method_sections import CamFiles
 from wsss.datasets.cam_files import (
     WRITERS,
     ImportedCams,

@@ -18,8 +18,8 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from workflow_scripts import check_run as check_command
+from wsss.configuration.data_sections import Dataset
 from wsss.configuration.resolve import defaults, merge
-from wsss.configuration.sections import Dataset
 from wsss.datasets.coco import masks as coco_masks
 from wsss.datasets.coco.annotations import read_annotations
 from wsss.datasets.coco.masks import Region, digest_of_annotations, make_masks, paint

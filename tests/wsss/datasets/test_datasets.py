@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 from repository import ROOT
 
+from wsss.configuration.data_sections import UnnamedDataset
 from wsss.configuration.resolve import load
-from wsss.configuration.sections import UnnamedDataset
 from wsss.datasets.formats import build_index, listed_files, with_test_images, without_test_images
 from wsss.datasets.index import (
     DatasetIndex,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from repository import ROOT
 
-from wsss.configuration.sections import Dataset, Demo, Source
+from wsss.configuration.data_sections import Dataset, Demo, Source
 from wsss.datasets.demo.build import build
 from wsss.datasets.demo.drawing import _photograph, render
 from wsss.datasets.demo.material import CLASSES, GLYPHS, SOURCES

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsss.configuration.sections import UnnamedDataset
+from wsss.configuration.data_sections import UnnamedDataset
 from wsss.datasets.formats import build_index, digest_of_listed, listed_files, with_test_images
 from wsss.errors import InputError
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from workflow_scripts import index_dataset
-from wsss.configuration.sections import UnnamedDataset
+from wsss.configuration.data_sections import UnnamedDataset
 from wsss.datasets.ground_truth import classes_in, verdict_on_masks
 from wsss.datasets.index import DatasetIndex, ImageRecord
 from wsss.errors import InputError

@@ -12,7 +12,7 @@ from scipy.io import savemat
 from scipy.sparse import csc_matrix
 
 from workflow_scripts import convert_sbd
-from wsss.configuration.sections import Dataset, Voc
+from wsss.configuration.data_sections import Dataset, Voc
 from wsss.datasets.formats import build_index
 from wsss.datasets.sbd import read_segmentation
 from wsss.errors import InputError

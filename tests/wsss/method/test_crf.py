@@ -14,7 +14,7 @@ import pytest
 from pydensecrf.utils import unary_from_softmax
 
 import wsss.method.crf
-from wsss.configuration.sections import SALIENCY_CRF, SEGMENTATION_CRF, Crf
+from wsss.configuration.method_sections import SALIENCY_CRF, SEGMENTATION_CRF, Crf
 from wsss.datasets.index import ImageRecord
 from wsss.method.crf import (
     PROCESS,
@@ -307,7 +307,7 @@ def test_the_largest_photograph_and_the_memory_decide_how_many_are_under_way():
 CORNERS = """
 import json, sys
 import numpy as np
-from wsss.configuration.sections import Crf
+from wsss.configuration.method_sections import Crf
 from wsss.method.crf import refine_segmentation
 random = np.random.default_rng(0)
 for height, width in ((8, 3000), (60, 90)):

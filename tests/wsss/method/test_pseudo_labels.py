@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 import wsss.method.pseudo_labels
-from wsss.configuration.sections import SALIENCY_CRF, PseudoLabels
+from wsss.configuration.method_sections import SALIENCY_CRF, PseudoLabels
 from wsss.method.crf import refine_saliency
 from wsss.method.pseudo_labels import (
     fuse,

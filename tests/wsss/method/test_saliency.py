@@ -14,7 +14,7 @@ from repository import ROOT
 
 from workflow_scripts import fetch_weights, predict_saliency
 from wsss.configuration import paths
-from wsss.configuration.sections import Source
+from wsss.configuration.data_sections import Source
 from wsss.datasets.index import DatasetIndex, ImageRecord, write_dataset
 from wsss.errors import InputError
 from wsss.method.saliency import create_source, dark_maps, source_files

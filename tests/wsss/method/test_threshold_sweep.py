@@ -10,7 +10,7 @@ from label_pairs import pair
 from PIL import Image
 
 from workflow_scripts import sweep_thresholds
-from wsss.configuration.sections import SALIENCY_CRF, PseudoLabels
+from wsss.configuration.method_sections import SALIENCY_CRF, PseudoLabels
 from wsss.datasets.index import DatasetIndex, ImageRecord, write_dataset
 from wsss.method.metrics import ConfusionMatrix
 from wsss.method.pseudo_labels import fuse, make_pseudo_labels

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from wsss.configuration.sections import SEGMENTATION_CRF
+from wsss.configuration.method_sections import SEGMENTATION_CRF
 from wsss.method.label_maps import label_map_of
 from wsss.method.uncertainty import uncertainty_of
 

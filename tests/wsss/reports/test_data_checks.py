@@ -9,7 +9,7 @@ import pytest
 from checked_run import CAT, changed, notes, problems, small_config, small_index, truncate
 from PIL import Image
 
-from wsss.configuration.sections import Source
+from wsss.configuration.data_sections import Source
 from wsss.datasets.index import write_dataset, write_test_images
 from wsss.reports import data_checks
 from wsss.reports.check import check_run

@@ -6,7 +6,7 @@ import pytest
 from checked_run import changed, small_config, small_index
 
 from model.backbones import create_backbone
-from wsss.configuration.sections import Dataset
+from wsss.configuration.data_sections import Dataset
 from wsss.reports.disk import disk_needed
 
 

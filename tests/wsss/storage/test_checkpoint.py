@@ -13,7 +13,7 @@ from tiny_training import STAGE
 
 from model.auxsegnet import AuxSegNet
 from workflow_scripts import train_stage
-from wsss.configuration.sections import Backbone
+from wsss.configuration.training_sections import Backbone
 from wsss.datasets.index import write_dataset
 from wsss.errors import InputError
 from wsss.storage.artifacts import ArtifactReader, ArtifactWriter

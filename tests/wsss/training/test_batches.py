@@ -9,7 +9,7 @@ from coordinate_images import SIZE, ColumnLabels, map_index
 from torch.utils.data import DataLoader, Dataset
 
 from wsss.compute.signals import ignore_stopping
-from wsss.configuration.sections import Classifier, Resize, Stage
+from wsss.configuration.training_sections import Classifier, Resize, Stage
 from wsss.errors import InputError
 from wsss.training.augmentation import jitter_colours, padded, random_crop_origin
 from wsss.training.batches import BatchPlan, TrainingImages, View, batch_loader, batches_of

@@ -30,7 +30,7 @@ import numpy as np
 
 from model.labels import IGNORE
 from wsss.compute.parallel import map_images
-from wsss.configuration.sections import Coco
+from wsss.configuration.data_sections import Coco
 from wsss.datasets.coco.annotations import Annotations
 from wsss.errors import InputError, listed, reason_of
 from wsss.storage.files import atomic_path, sha256_of

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from wsss.configuration.sections import Coco, Dataset
+from wsss.configuration.data_sections import Coco, Dataset
 from wsss.datasets.coco.annotations import Annotations, read_annotations
 from wsss.datasets.coco.masks import (
     check_outlines,

