@@ -58,6 +58,9 @@ class Training(Section):
     """Keys of both trainings."""
 
     epochs: Positive = Field(description="passes over the training images in a stage")
+    least_steps: Annotated[int, Field(ge=0)] = Field(
+        description="steps at least: few images are passed over more often than epochs"
+    )
     batch_size: Positive = Field(description="images per step")
     learning_rate: Rate = Field(description="learning rate of the backbone")
     head_multiplier: Rate = Field(description="learning rate of new layers over the backbone's")
@@ -72,6 +75,16 @@ class Training(Section):
     )
     frozen: tuple[Text, ...] = Field(description="backbone modules that are not trained, by name")
     precision: Precision = Field("fp32", description=PRECISION)
+
+    def steps_per_epoch(self, images: int) -> int:
+        """Whole batches of so many images; what is left over waits for another permutation."""
+        return max(1, images // self.batch_size)
+
+    def passes(self, images: int) -> int:
+        """Epochs over so many training images: more than `epochs` where `least_steps` asks."""
+        if self.epochs == 0:
+            return 0
+        return max(self.epochs, -(-self.least_steps // self.steps_per_epoch(images)))
 
 
 class Resize(Section):

@@ -116,7 +116,7 @@ class Trainer:
         with StopRequest() as request:
             if self.state.restore(self.states):
                 log.info("continuing an interrupted run at step %d", self.state.step)
-            size, epochs = self.settings.batch_size, self.settings.epochs
+            size, epochs = self.settings.batch_size, self.settings.passes(len(images))
             plan = BatchPlan(len(images), size, epochs, seed, self.state.step)
             steps = (plan.steps, plan.steps_per_epoch, plan.start)
             log.info("%d steps (%d an epoch), from step %d", *steps)

@@ -82,6 +82,27 @@ def test_fewer_images_than_a_batch_are_taken_again():
         assert sorted(np.bincount(batch, minlength=3)) == [2, 3, 3]
 
 
+@pytest.mark.parametrize(
+    ("images", "least", "steps"),
+    [
+        (640, 0, 1280),
+        (640, 600, 1280),
+        (300, 600, 600),
+        (100, 600, 600),
+        (101, 610, 625),
+        (3, 9, 9),
+    ],
+)
+def test_few_images_are_passed_over_more_often(images, least, steps):
+    settings = STAGE.model_copy(update={"epochs": 8, "batch_size": 4, "least_steps": least})
+    assert BatchPlan(images, 4, settings.passes(images), seed=0).steps == steps
+
+
+def test_no_epochs_are_no_steps():
+    settings = CLASSIFIER.model_copy(update={"epochs": 0, "least_steps": 600})
+    assert settings.passes(640) == 0
+
+
 def test_plan_follows_from_the_seed():
     assert list(BatchPlan(9, 2, 2, seed=1)) == list(BatchPlan(9, 2, 2, seed=1))
     assert indices(BatchPlan(9, 2, 2, seed=1)) != indices(BatchPlan(9, 2, 2, seed=2))
