@@ -197,14 +197,17 @@ def digest_of_corrected(variant):
 def pseudo_label_settings(wildcards):
     """Section `pseudo_labels`, as far as it counts at a stage.
 
-    Stage 0 has no updated saliency, and nothing else counts where its labels are files.
+    Stage 0 has no updated saliency, and nothing else counts where its labels are files: what needs
+    a value has the same one for all.
     """
     section = VARIANTS[wildcards.variant].pseudo_labels
     if wildcards.stage != "0":
         return as_json(section.model_dump(exclude={"initial", "files"}))
     section = section.model_copy(update={"background": "off_the_shelf"})
     if imports_labels(wildcards.variant):
-        return as_json(section.model_dump(include={"initial", "files", "background", "corrected"}))
+        section = section.model_copy(update={"regions": "pixels"})
+        counts = {"initial", "files", "background", "corrected", "regions"}
+        return as_json(section.model_dump(include=counts))
     return as_json(section.model_dump(exclude={"initial", "files", "saliency_crf"}))
 
 

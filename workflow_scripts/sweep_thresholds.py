@@ -19,7 +19,7 @@ from wsss.datasets.corrected_masks import corrected_masks
 from wsss.datasets.index import ImageRecord
 from wsss.method.evaluation import with_ground_truth, write_table
 from wsss.method.metrics import IGNORE_PREDICTION
-from wsss.method.pseudo_labels import updated_saliency
+from wsss.method.pseudo_labels import cams_to_fuse, updated_saliency
 from wsss.method.threshold_sweep import ThresholdSweep, sweep_table
 from wsss.storage.pixels import resize_map, resize_maps
 
@@ -37,8 +37,10 @@ class Sweeping:
     def __call__(self, record: ImageRecord) -> tuple[np.ndarray, np.ndarray]:
         cams = self.fusion.cams.read(record.image_id)
         truth = self.fusion.index.read_mask(record)
-        maps = resize_maps(cams.array, truth.shape)
-        return self.sweep.cells(maps, cams.attributes["keys"], self._saliency(record), truth)
+        saliency = self._saliency(record)
+        maps = resize_maps(cams.array.astype(np.float32), truth.shape)
+        maps = cams_to_fuse(maps, saliency, self.fusion.settings)
+        return self.sweep.cells(maps, cams.attributes["keys"], saliency, truth)
 
     def _saliency(self, record):
         """What the CAMs are fused with, as in `make_pseudo_labels`."""

@@ -103,6 +103,7 @@ FUSION = {
     "cam_threshold": 0.2,
     "saliency_threshold": 0.1,
     "background": "updated",
+    "regions": "pixels",
     "saliency_crf": SALIENCY_CRF.model_dump(),
 }
 TRAINING = {

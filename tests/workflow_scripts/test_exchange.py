@@ -246,7 +246,12 @@ def test_given_labels_are_refused_by_name(index, labels, tmp_path):
 
     def make(folder):
         files = {"folder": str(folder), "pattern": "{image_id}.png"}
-        settings = {"initial": "files", "files": files, "background": "off_the_shelf"}
+        settings = {
+            "initial": "files",
+            "files": files,
+            "background": "off_the_shelf",
+            "regions": "pixels",
+        }
         words = (own | {"--settings": json.dumps(settings)}).items()
         run(make_pseudo_labels, *(word for pair in words for word in pair))
 

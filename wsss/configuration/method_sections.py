@@ -103,6 +103,17 @@ class PseudoLabels(Section):
     saliency_threshold: Fraction = Field(
         0.06, description="a pixel is salient where its saliency is above"
     )
+    regions: Literal["pixels", "objects"] = Field(
+        description="pixels (the paper's: each by itself) or objects (a salient object is labelled"
+        " as a whole)"
+    )
+    object_threshold: Fraction = Field(
+        0.5, description="a salient object is where the saliency is above; for regions: objects"
+    )
+    doubt_threshold: Fraction = Field(
+        0.6,
+        description="what is not salient is unknown where a CAM is above; for regions: objects",
+    )
     background: Literal["off_the_shelf", "updated"] = Field(
         description="saliency of later stages: off_the_shelf or updated"
     )

@@ -1,7 +1,13 @@
-"""Pseudo labels: fusing CAMs and saliency (paper, section 3.1; released step/gen_pgt.py)."""
+"""Pseudo labels: fusing CAMs and saliency (paper, section 3.1; released step/gen_pgt.py).
+
+The paper asks of every pixel by itself whether CAM and saliency agree. A classifier's CAM covers
+the telling part of an object and a rim around it: the rest of the object and its surroundings are
+then left out. `spread_over_objects` asks of every salient object instead whether a CAM touches it.
+"""
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 
 from model.labels import IGNORE
@@ -51,6 +57,36 @@ def fuse(
     return label
 
 
+def spread_over_objects(
+    cams: np.ndarray, saliency: np.ndarray, object_threshold: float, doubt_threshold: float
+) -> np.ndarray:
+    """CAMs that reach as far as the salient objects that they touch.
+
+    A salient object is a connected component of the pixels whose saliency exceeds
+    `object_threshold`. Its strongest CAM counts for all of it; which class a pixel has stays as it
+    is, and where all CAMs are 0 each class has its largest value in the object. Elsewhere CAMs
+    are 0, so that what is not salient is background close to objects, too; but where a CAM exceeds
+    `doubt_threshold`, it stays as it is: there the saliency may have missed an object.
+
+    Args:
+        cams: float32 (K, H, W) in [0, 1].
+        saliency: (H, W) in [0, 1].
+
+    Returns:
+        float32 (K, H, W), for `fuse`.
+    """
+    largest = cams.max(axis=0)
+    salient = saliency > np.float32(object_threshold)
+    count, objects = cv2.connectedComponents(salient.astype(np.uint8))
+    peaks = np.zeros((len(cams), count), np.float32)
+    for peak, cam in zip(peaks, cams, strict=True):
+        np.maximum.at(peak, objects.ravel(), cam.ravel())
+    scale = peaks.max(axis=0)[objects] / np.where(largest > 0, largest, 1)
+    spread = np.where(largest > 0, cams * scale, peaks[:, objects])
+    kept = np.where(largest > np.float32(doubt_threshold), cams, 0)
+    return np.where(salient, spread, kept)
+
+
 def updated_saliency(
     image: np.ndarray, refined: np.ndarray, off_the_shelf: np.ndarray, crf: Crf
 ) -> np.ndarray:
@@ -60,6 +96,13 @@ def updated_saliency(
     original off-the-shelf map. All maps (H, W) in [0, 1]; returns float32 (H, W).
     """
     return refine_saliency(image, (refined + off_the_shelf) / 2, crf)
+
+
+def cams_to_fuse(cams: np.ndarray, saliency: np.ndarray, settings: PseudoLabels) -> np.ndarray:
+    """CAMs (K, H, W) as they are compared with the threshold, by `pseudo_labels.regions`."""
+    if settings.regions == "pixels" or len(cams) == 0:
+        return cams
+    return spread_over_objects(cams, saliency, settings.object_threshold, settings.doubt_threshold)
 
 
 def quantise(saliency: np.ndarray) -> np.ndarray:
@@ -125,7 +168,7 @@ def make_pseudo_labels(
         saliency = updated_saliency(image, refined, original, settings.saliency_crf)
     background = saliency if settings.background == "updated" else original
     segmentation = fuse(
-        resize_maps(cams, size),
+        cams_to_fuse(resize_maps(cams, size), background, settings),
         keys,
         background,
         settings.cam_threshold,

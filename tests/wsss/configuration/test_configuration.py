@@ -727,6 +727,9 @@ VOC2012 = {
     "pseudo_labels.corrected": None,
     "pseudo_labels.cam_threshold": 0.2,
     "pseudo_labels.saliency_threshold": 0.06,
+    "pseudo_labels.regions": "pixels",
+    "pseudo_labels.object_threshold": 0.5,  # for regions: objects, as the next
+    "pseudo_labels.doubt_threshold": 0.6,
     "pseudo_labels.background": "off_the_shelf",
     "pseudo_labels.saliency_crf.iterations": 1,
     "pseudo_labels.saliency_crf.gaussian_sxy": 3,

@@ -9,14 +9,16 @@ import wsss.method.pseudo_labels
 from wsss.configuration.method_sections import SALIENCY_CRF, PseudoLabels
 from wsss.method.crf import refine_saliency
 from wsss.method.pseudo_labels import (
+    cams_to_fuse,
     fuse,
     make_pseudo_labels,
     quantise,
+    spread_over_objects,
     updated_saliency,
 )
 from wsss.storage.pixels import resize_maps
 
-SETTINGS = PseudoLabels(background="off_the_shelf")
+SETTINGS = PseudoLabels(background="off_the_shelf", regions="pixels")
 
 
 def fused(cams, keys, saliency):
@@ -71,6 +73,51 @@ def test_fusion_equals_a_loop_over_pixels(seed):
     label = fuse(cams, keys, saliency, 0.375, 0.25)
     np.testing.assert_array_equal(label, loop(cams, keys, saliency, 0.375, 0.25))
     assert {0, 255, *(k + 1 for k in keys)} == set(np.unique(label))
+
+
+def flood(cams, saliency, object_threshold):
+    """`spread_over_objects` without doubt, object by object and pixel by pixel."""
+    spread = np.zeros_like(cams)
+    left = {place for place in np.ndindex(saliency.shape) if saliency[place] > object_threshold}
+    while left:
+        found, reached = set(), [min(left)]
+        while reached:
+            y, x = place = reached.pop()
+            if place in left:
+                left.remove(place)
+                found.add(place)
+                reached += [(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+        ys, xs = zip(*found, strict=True)
+        peaks = cams[:, ys, xs].max(axis=1)
+        for place in found:
+            here = cams[(slice(None), *place)]
+            scaled = here * (peaks.max() / here.max()) if here.max() > 0 else peaks
+            spread[(slice(None), *place)] = scaled
+    return spread
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_cam_spreads_over_the_objects_that_it_touches(seed):
+    rng = np.random.default_rng(seed)
+    cams = (rng.integers(0, 5, (2, 11, 14)) * (rng.random((2, 11, 14)) < 0.3)).astype(
+        np.float32
+    ) / 4
+    saliency = rng.integers(0, 9, (11, 14)).astype(np.float32) / 8
+    spread = spread_over_objects(cams, saliency, 0.5, doubt_threshold=1.0)
+    np.testing.assert_allclose(spread, flood(cams, saliency, 0.5), rtol=1e-6)
+
+
+def test_what_a_label_of_whole_objects_is_made_of():
+    #                an object           | its rim | far | missed | no CAM
+    saliency = np.float32([[0.9, 0.9, 0.9, 0.3, 0.0, 0.0, 0.0, 0.8]])
+    cams = np.float32(
+        [[[0.1, 0.3, 0.0, 0.3, 0.3, 0.9, 0.0, 0.1]], [[0, 0.1, 0, 0.4, 0.3, 0, 0, 0]]]
+    )
+    settings = {"background": "off_the_shelf", "regions": "objects", "doubt_threshold": 0.6}
+    spread = cams_to_fuse(cams, saliency, PseudoLabels(**settings))
+    assert fuse(spread, [0, 1], saliency, 0.2, 0.06).tolist() == [[1, 1, 1, 255, 0, 255, 0, 255]]
+    plain = cams_to_fuse(cams, saliency, SETTINGS)
+    assert fuse(plain, [0, 1], saliency, 0.2, 0.06).tolist() == [[255, 1, 255, 2, 255, 255, 0, 255]]
 
 
 def test_shapes_that_do_not_belong_together_are_refused():
@@ -162,6 +209,6 @@ def test_a_negative_is_background_whatever_is_salient(refined):
     image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
     salient = np.full((20, 30), 200, np.uint8)
     none = np.zeros((0, 3, 4), np.float32)
-    for settings in (SETTINGS, PseudoLabels(background="updated")):
+    for settings in (SETTINGS, PseudoLabels(background="updated", regions="pixels")):
         for found in make_pseudo_labels(image, none, [], salient, refined, settings):
             assert found.dtype == np.uint8 and found.shape == (20, 30) and not found.any()

@@ -121,10 +121,17 @@ def run(tmp_path):
     return [*map(str, words), "--output", str(tmp_path / "sweep.csv")], score
 
 
-@pytest.mark.parametrize("background", ["updated", "off_the_shelf"])
-def test_the_command_scores_what_make_pseudo_labels_would_make(run, tmp_path, background):
+@pytest.mark.parametrize(
+    ("background", "regions"),
+    [("updated", "pixels"), ("off_the_shelf", "pixels"), ("updated", "objects")],
+)
+def test_the_command_scores_what_make_pseudo_labels_would_make(run, tmp_path, background, regions):
     words, score = run
-    given = {"background": background, "saliency_crf": SALIENCY_CRF.model_dump()}
+    given = {
+        "background": background,
+        "regions": regions,
+        "saliency_crf": SALIENCY_CRF.model_dump(),
+    }
     words += ["--settings", json.dumps(given)]
     words += ["--cam-thresholds", "0.5", "0.9", "--saliency-thresholds", "0.3"]
     sweep_thresholds.main(words)
@@ -146,7 +153,7 @@ def test_the_command_scores_what_make_pseudo_labels_would_make(run, tmp_path, ba
 
 def test_the_number_of_processes_does_not_matter(run, tmp_path):
     words, _ = run
-    words += ["--settings", '{"background": "off_the_shelf"}']
+    words += ["--settings", '{"background": "off_the_shelf", "regions": "pixels"}']
     tables = []
     for threads in ("1", "2"):
         sweep_thresholds.main([*words, "--threads", threads])
@@ -155,7 +162,12 @@ def test_the_number_of_processes_does_not_matter(run, tmp_path):
 
 
 def test_labels_of_another_tool_have_no_thresholds(run, capsys):
-    settings = {"background": "off_the_shelf", "initial": "files", "files": {"folder": "labels"}}
+    settings = {
+        "regions": "pixels",
+        "background": "off_the_shelf",
+        "initial": "files",
+        "files": {"folder": "labels"},
+    }
     with pytest.raises(SystemExit):
         sweep_thresholds.main([*run[0], "--settings", json.dumps(settings)])
     assert "labels from files have no thresholds" in capsys.readouterr().err
