@@ -22,6 +22,7 @@ from wsss.reports.machine_checks import (
     check_device,
     check_disk,
     check_gallery,
+    check_time,
 )
 
 
@@ -56,6 +57,7 @@ def check_besides_images(
         *check_corrected(config, index),
         *check_all_weights(config),
         check_device(config.device),
+        *check_time(config, index),
         check_gallery(config, index),
         *check_crf(config, index),
         *check_cache(),

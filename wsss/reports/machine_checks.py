@@ -14,6 +14,7 @@ from wsss.datasets.index import SPLITS, DatasetIndex
 from wsss.errors import InputError
 from wsss.method.crf import crf_bytes, crf_seconds, working_size
 from wsss.reports.disk import disk_needed, existing_parent, readable_bytes
+from wsss.reports.duration import readable_minutes, run_seconds
 from wsss.reports.findings import SHOWN, Finding
 from wsss.reports.gallery.choice import chosen
 
@@ -45,8 +46,24 @@ def check_device(name: str) -> Finding:
     except InputError as error:
         return Finding("problem", "device", str(error))
     fallback = name == "auto" and device.type == "cpu"
-    note = "the CPU, as there is no GPU: expect hours" if fallback else device.type
+    note = "the CPU, as there is no GPU; resnet38 would take weeks" if fallback else device.type
     return Finding("note" if fallback else "ok", "device", note)
+
+
+def check_time(config: Configuration, index: DatasetIndex) -> Iterator[Finding]:
+    """About how long a run takes on a CPU, and with what most of it."""
+    if config.device == "cuda":
+        return
+    seconds = run_seconds(config, index)
+    if not sum(seconds.values()):
+        return
+    longest = sorted(seconds, key=seconds.get, reverse=True)[:SHOWN]
+    parts = ", ".join(f"{kind} {readable_minutes(seconds[kind])}" for kind in longest)
+    message = (
+        f"about {readable_minutes(sum(seconds.values()))} of one core for a run, less with more"
+        f" cores ({parts}, ...)"
+    )
+    yield Finding("ok", "time", message)
 
 
 def check_gallery(config: Configuration, index: DatasetIndex) -> Finding:
