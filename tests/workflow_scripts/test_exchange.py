@@ -151,7 +151,7 @@ def test_what_cannot_be_exported_is_refused(cams, labels, index, tmp_path):
 def test_an_out_that_cannot_be_made_is_one_line(cams, labels, tmp_path, no_folder, capsys):
     calls = [
         (export_cams, cams, "--format", "psa", "--out", no_folder),
-        (export_cams, cams, "--format", "irn", "--out", no_folder, "--threads", 2),
+        (export_cams, cams, "--format", "irn", "--out", no_folder),
         (export_pseudo_labels, labels, "--out", no_folder),
         (export_pseudo_labels, labels, "--out", tmp_path / "out", "--saliency", no_folder),
     ]
