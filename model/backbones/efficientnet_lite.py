@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from model.backbones.fixed_batch_norm import FixedBatchNorm2d, conv_bn
+from model.backbones.fixed_batch_norm import FixedBatchNorm2d, conv_bn, draw_weights
 
 # blocks, kernel, stride of the first block, expansion, output channels
 LITE0_STAGES = (
@@ -43,7 +43,7 @@ class ConvBN(nn.Module):
             in_channels, out_channels, kernel, stride, dilation=dilation, groups=groups, bias=False
         )
         self.bn = FixedBatchNorm2d(out_channels, eps=BN_EPSILON)
-        nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
+        draw_weights(self.conv, "relu")
 
     def forward(self, x: torch.Tensor, dilation: int | None = None) -> torch.Tensor:
         """(B, in, H, W) -> (B, out, ceil(H / stride), ceil(W / stride))."""

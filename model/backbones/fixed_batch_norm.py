@@ -29,6 +29,16 @@ class FixedBatchNorm2d(nn.BatchNorm2d):
         return scale, self.bias - self.running_mean * scale
 
 
+def draw_weights(conv: nn.Conv2d, nonlinearity: str) -> None:
+    """Weights by Kaiming's normal distribution, for `nonlinearity` as in `nn.init`.
+
+    Weights on the device "meta" have no values: drawing them does nothing, but PyTorch would
+    import SymPy for that, a second of each job that reads a checkpoint.
+    """
+    if not conv.weight.is_meta:
+        nn.init.kaiming_normal_(conv.weight, nonlinearity=nonlinearity)
+
+
 def conv_bn(
     x: torch.Tensor,
     conv: nn.Conv2d,

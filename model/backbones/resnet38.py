@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from model.backbones.fixed_batch_norm import FixedBatchNorm2d, conv_bn
+from model.backbones.fixed_batch_norm import FixedBatchNorm2d, conv_bn, draw_weights
 
 
 def _conv3x3(in_channels: int, out_channels: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
@@ -114,7 +114,7 @@ class ResNet38(nn.Module):
         """Keep random features near unit size: no batch normalisation will do it for us."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
+                draw_weights(module, "linear")
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, H0, W0) normalised -> (B, 4096, ceil(H0 / 8), ceil(W0 / 8)), non-negative."""

@@ -102,10 +102,21 @@ def test_a_killed_training_ends_with_the_weights_of_a_whole_one(checked):
     assert re.match(r"continued; \d+ rows", curve["answer"])
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_jobs_of_the_ablations_start_without_the_rest(bare, command):
-    done = run_python(bare, "-m", f"workflow_scripts.{command}", "--help")
+ALL_START = """
+import sys
+from importlib import import_module
+for name in sys.argv[1:]:
+    try:
+        import_module(f"workflow_scripts.{name}").main(["--help"])
+    except SystemExit as ended:
+        assert ended.code == 0, name
+"""
+
+
+def test_jobs_of_the_ablations_start_without_the_rest(bare):
+    done = run_python(bare, "-c", ALL_START, *COMMANDS)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.count("usage: ") == len(COMMANDS)
 
 
 def test_rounding_where_none_is_believed_is_told():

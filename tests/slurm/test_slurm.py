@@ -149,8 +149,8 @@ def stopped(cluster, finished, configuration, tmp_path_factory):
     """A training long enough to be stopped in the middle, cancelled after a while; then the end."""
     workspace = finished.copy(tmp_path_factory.mktemp("stopped") / "clone")
     stage = configuration["stage"] | {"epochs": 400}
-    workspace.configure(configuration | {"stages": 1, "stage": stage})
-    with workspace.start(*HEAD) as head:
+    workspace.configure(configuration | {"stage": stage})
+    with workspace.start(*HEAD, "--", "results/demo/auxsegnet/seed0/stage0/train/model.pt") as head:
         training = head.job(TRAINING)
         head.until(lambda: training.cpu_times().user > 10, "the training to be under way")
         cluster.run("scancel", trainings(cluster, workspace)[0]["JobId"])

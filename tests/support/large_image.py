@@ -8,11 +8,14 @@ from pathlib import Path
 import torch
 from tiny_network import TinyBackbone
 
+from model import affinity
 from model.affinity import BlockAffinity
 from model.auxsegnet import AuxSegNet
 from model.backbones import BACKBONES
 
-SIZE = (960, 1280)
+# A quarter of the elements of a whole matrix for 960x1280 pixels, in blocks of a quarter each.
+SIZE = (768, 800)
+affinity.BLOCK_ELEMENTS //= 4
 
 
 def memory(name):
@@ -62,10 +65,12 @@ def affinity_alone(network):
     sources = [branch.attention(maps, whole=False)[1] for branch, maps in branches]
     maps = torch.rand(1, 2, height, width)
     before = memory("VmRSS")
-    found = BlockAffinity(sources, network.cross_attention).apply(maps).flatten(2)[0].T
+    blocks = BlockAffinity(sources, network.cross_attention)
+    found = blocks.apply(maps).flatten(2)[0].T
     growth = memory("VmHWM") - before
     values = maps.flatten(2)[0].T
-    rows = [0, 1023, 1024, len(values) - 1, *torch.randint(len(values), (6,)).tolist()]
+    rim = [0, blocks.block_rows - 1, blocks.block_rows, len(values) - 1]
+    rows = [*rim, *torch.randint(len(values), (6,)).tolist()]
     expected = torch.stack([dense_row(sources, network.cross_attention, r, values) for r in rows])
     difference = (found[rows] - expected).abs().max() / expected.abs().max()
     return {"tokens": len(values), "growth": growth, "difference": difference.item()}

@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import forked_snakemake
 from repository import ROOT
 
 # Everything that a run reads; an older results/ of the checkout stays where it is.
@@ -63,10 +64,8 @@ class Workspace:
         for name in (*PARTS, *filter(lambda name: (ROOT / name).exists(), DOCUMENTS)):
             source, target = ROOT / name, Path(folder) / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            if source.is_dir():
-                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy2(source, target)
+            # With the bytecode, which is that of the copied files as long as they keep their times.
+            (shutil.copytree if source.is_dir() else shutil.copy2)(source, target)
         (Path(folder) / "weights").mkdir()
         for name in ("u2netp.onnx", "efficientnet-lite0.pth"):
             assert (ROOT / "weights" / name).is_file(), f"weights/{name} is missing: make setup"
@@ -91,10 +90,18 @@ class Workspace:
         return [sys.executable, "-m", "snakemake", "-c", "2", *place, *head, *configuration, *tail]
 
     def snakemake(self, *arguments, overlays=(), **environment):
-        """Run Snakemake; returns the exit status and all that it said."""
+        """Run Snakemake; returns the exit status and all that it said.
+
+        What only plans or draws does so in a fork, and what starts jobs in a process of its own.
+        """
+        command = self.command(*arguments, overlays=overlays)
+        folder = self.folder.parent if self.clone else self.folder
+        if {"-n", "--rulegraph"} & set(arguments):
+            words = command[command.index("snakemake") + 1 :]
+            return forked_snakemake.snakemake(words, folder, self.env(**environment))
         done = subprocess.run(
-            self.command(*arguments, overlays=overlays),
-            cwd=self.folder.parent if self.clone else self.folder,
+            command,
+            cwd=folder,
             env=self.env(**environment),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -117,10 +124,7 @@ class Workspace:
         """The jobs of a dry run."""
         status, said = self.snakemake("-n", *arguments, overlays=overlays, **environment)
         assert status == 0, said[-5000:]
-        jobs = [
-            Job(name, _listed("input", block), _listed("output", block))
-            for name, block in re.findall(r"^(?:local)?rule (\w+):\n((?:    .*\n)*)", said, re.M)
-        ]
+        jobs = jobs_of(said)
         assert jobs or "Nothing to be done" in said, said
         return jobs
 
@@ -138,6 +142,14 @@ class Workspace:
         path = folder / f"{len(list(folder.iterdir()))}.yaml"
         path.write_text(json.dumps(overlay))  # JSON is YAML
         return str(path)
+
+
+def jobs_of(said):
+    """The jobs that a dry run lists."""
+    return [
+        Job(name, _listed("input", block), _listed("output", block))
+        for name, block in re.findall(r"^(?:local)?rule (\w+):\n((?:    .*\n)*)", said, re.M)
+    ]
 
 
 def _listed(what, block):

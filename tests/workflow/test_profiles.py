@@ -1,9 +1,11 @@
 """The profiles for Slurm, and what jobs ask for, without a Slurm."""
 
 import re
+from collections import Counter
 
 import pytest
 import yaml
+from expected_jobs import CLASSIFIER, END, stage_jobs
 from repository import ROOT
 
 from workflow_scripts import cancel_jobs
@@ -50,6 +52,8 @@ def test_what_jobs_ask_for(fresh_workspace, profile):
     status, said = fresh_workspace.snakemake("-n", "--profile", profile)
     assert status == 0, said
     jobs = re.findall(r"^(?:local)?rule (\w+):\n((?:    .*\n)*)", said, re.M)
+    counts = Counter(name for name, _ in jobs)
+    assert counts == {**CLASSIFIER, **stage_jobs(3, scored=3), **END}
     asked = {name: dict(re.findall(r"(\w+)=([^,\n]+)", block)) for name, block in jobs}
     assert {name for name, values in asked.items() if values.get("gpu") == "1"} == GPU_RULES
     assert all("gpu" not in asked[name] for name in asked.keys() - GPU_RULES)

@@ -2,10 +2,9 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import pytest
+from called_here import called
 from checked_run import changed, small_config, small_index, truncate
 
 from workflow_scripts import check_run as command
@@ -41,14 +40,13 @@ def overlay(config, index, tmp_path):
 
 
 def test_the_command_prints_a_table(overlay):
-    line = [sys.executable, "-m", "workflow_scripts.check_run", *overlay]
-    done = subprocess.run(line, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[-1] == "ready to run"
-    assert "3 train, 1 val, 0 test; 1 classes" in done.stdout
-    assert "4 readable" in done.stdout
-    assert "measuring images" in done.stderr
-    assert " 0it [" not in done.stderr  # a bar for test images that there are none of
+    status, out, err = called(command, *overlay)
+    assert status == 0, out + err
+    assert out.splitlines()[-1] == "ready to run"
+    assert "3 train, 1 val, 0 test; 1 classes" in out
+    assert "4 readable" in out
+    assert "measuring images" in err
+    assert " 0it [" not in err  # a bar for test images that there are none of
 
 
 def test_problems_make_the_command_fail(overlay, tmp_path, capsys):

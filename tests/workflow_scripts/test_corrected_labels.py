@@ -127,7 +127,7 @@ def sampled(folder, share, out, *more):
     return {path.name: path.read_bytes() for path in out.iterdir()}
 
 
-def test_a_sample_holds_true_masks_and_a_larger_one_those_of_a_smaller(tmp_path):
+def test_a_sample_holds_true_masks_and_a_larger_one_those_of_a_smaller(tmp_path, tiny_backbone):
     folder = build(tmp_path, count=20)
     index = read_dataset(folder)
     truth = {f"{r.image_id}.png": (index.root / r.mask).read_bytes() for r in index.split("train")}

@@ -84,7 +84,8 @@ def enlarged(maps, size):
 
 
 def test_cams_for_psa(cams, tmp_path):
-    run(export_cams, cams, "--format", "psa", "--out", tmp_path / "out", "--data", tmp_path / "own")
+    words = ["--out", tmp_path / "out", "--data", tmp_path / "own", "--threads", 2]
+    run(export_cams, cams, "--format", "psa", *words)
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.npy", "b.npy", "none.npy"]
     found = np.load(tmp_path / "out/a.npy", allow_pickle=True).item()
     assert list(found) == [2, 7]  # one less than in the masks
@@ -93,7 +94,7 @@ def test_cams_for_psa(cams, tmp_path):
 
 
 def test_cams_for_irn(cams, tmp_path):
-    run(export_cams, cams, "--format", "irn", "--out", tmp_path / "out", "--threads", 2)
+    run(export_cams, cams, "--format", "irn", "--out", tmp_path / "out")
     found = np.load(tmp_path / "out/b.npy", allow_pickle=True).item()
     assert found["keys"].tolist() == [7]
     np.testing.assert_allclose(found["cam"], enlarged(cams_of("b"), (5, 7)), atol=1e-5)
@@ -151,7 +152,7 @@ def test_what_cannot_be_exported_is_refused(cams, labels, index, tmp_path):
 def test_an_out_that_cannot_be_made_is_one_line(cams, labels, tmp_path, no_folder, capsys):
     calls = [
         (export_cams, cams, "--format", "psa", "--out", no_folder),
-        (export_cams, cams, "--format", "irn", "--out", no_folder, "--threads", 2),
+        (export_cams, cams, "--format", "irn", "--out", no_folder),
         (export_pseudo_labels, labels, "--out", no_folder),
         (export_pseudo_labels, labels, "--out", tmp_path / "out", "--saliency", no_folder),
     ]

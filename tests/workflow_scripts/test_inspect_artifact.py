@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from called_here import called
 from PIL import Image
 from repository import ROOT
 
@@ -101,16 +102,10 @@ def saliency_of(path, ids):
 
 def refused(*arguments):
     """The one line that the command ends with."""
-    done = subprocess.run(
-        [sys.executable, "-m", "workflow_scripts.inspect_artifact", *map(str, arguments)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 1, done
-    assert done.stdout == ""
-    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
-    return done.stderr
+    status, out, err = called(inspect_artifact, *arguments)
+    assert (status, out) == (1, "")
+    assert err.startswith("error: ") and err.count("\n") == 1, err
+    return err
 
 
 # --- text ----------------------------------------------------------------------------------------

@@ -4,15 +4,13 @@ import csv
 import json
 import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from called_here import called
 from PIL import Image
-from repository import ROOT
 from tiny_network import varied
 
 from model.auxsegnet import AuxSegNet
@@ -129,22 +127,11 @@ def expected_labels(folder, dataset, model, crf):
     return {image_id: reader.read(image_id) for image_id in reader.ids}
 
 
-def call(*arguments):
-    """As a real process: exit status, standard output, standard error."""
-    done = subprocess.run(
-        [sys.executable, "-m", "workflow_scripts.segment_images", *map(str, arguments)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    return done.returncode, done.stdout, done.stderr
-
-
 @pytest.fixture(scope="module")
 def outcome(photographs, model, tmp_path_factory):
     """A call for the whole folder: exit status, what it said, and where it wrote."""
     out = tmp_path_factory.mktemp("out") / "new" / "folder"
-    status, _, said = call(model, photographs, "--out", out, *VIEW_OPTIONS)
+    status, _, said = called(segment_images, model, photographs, "--out", out, *VIEW_OPTIONS)
     return status, said, out
 
 

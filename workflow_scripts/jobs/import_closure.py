@@ -52,6 +52,7 @@ def _page_parts(init, root):
     }
 
 
+@cache
 def _file_of(name, root):
     parts = Path(*name.split("."))
     for file in (parts.with_suffix(".py"), parts / INIT):
@@ -64,10 +65,20 @@ def _file_of(name, root):
 def _imports_of(path):
     """Dotted names that a file imports from `PACKAGES`; `from a import b` gives a and a.b."""
     names = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in _statements(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names.extend(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names.append(node.module)
             names.extend(f"{node.module}.{alias.name}" for alias in node.names)
     return [name for name in names if name.split(".")[0] in PACKAGES]
+
+
+def _statements(tree):
+    """All statements; their expressions, which hold no import, are nine tenths of a tree."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for part in ("body", "orelse", "finalbody", "handlers", "cases"):
+            waiting.extend(getattr(node, part, ()))

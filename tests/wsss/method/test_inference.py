@@ -235,14 +235,16 @@ def test_a_mirrored_photograph_has_the_mirrored_result(network, size, merge, des
     assert np.abs(second[..., ::-1] - first).max() > 0.01
 
 
-def test_both_ways_to_the_affinity_agree_just_above_the_limit(network, monkeypatch):
-    image = np.random.default_rng(0).integers(0, 256, (509, 515, 3), dtype=np.uint8)
-    assert 4096 < 64 * 65 == -(-509 // 8) * -(-515 // 8)
+def test_both_ways_to_the_affinity_agree(network, monkeypatch):
+    """In blocks of 100 of 608 rows, the last of them smaller."""
+    image = np.random.default_rng(0).integers(0, 256, (149, 255, 3), dtype=np.uint8)
+    monkeypatch.setattr("model.affinity.BLOCK_ELEMENTS", 608 * 100)
+    monkeypatch.setattr(inference, "FULL_AFFINITY_TOKENS", 607)
     view, used = viewer(network(image)), []
     view.network.register_forward_hook(lambda *call: used.append(type(call[-1].affinity)))
     settings = {"scales": [1.0], "flip": False, "merge": "max"}
     blocks = predict(view, image, **settings), refined_maps(view, image, [0, 2], [1.0], False)
-    monkeypatch.setattr(inference, "FULL_AFFINITY_TOKENS", 10**6)
+    monkeypatch.setattr(inference, "FULL_AFFINITY_TOKENS", 608)
     whole = predict(view, image, **settings), refined_maps(view, image, [0, 2], [1.0], False)
     assert used == [BlockAffinity, BlockAffinity, torch.Tensor, torch.Tensor]
     np.testing.assert_allclose(dense(blocks[0]), dense(whole[0]), atol=1e-3)

@@ -33,7 +33,7 @@ def u2netp():
 
 def test_u2netp_agrees_with_the_maps_that_came_with_the_photographs(u2netp, real_data):
     folder = real_data / "voc2012-animals"
-    for path in sorted((folder / "saliency_u2netp").glob("*.png"))[::150]:
+    for path in sorted((folder / "saliency_u2netp").glob("*.png"))[::300]:
         image = read_image(folder / f"VOCdevkit/VOC2012/JPEGImages/{path.stem}.jpg")
         expected = np.array(Image.open(path)).astype(float)
         saliency = u2netp.predict(None, image)

@@ -271,7 +271,7 @@ def test_old_columns_stay_where_they_were(run):
     assert kinds == KINDS
 
 
-@pytest.mark.parametrize(("shards", "threads"), [(1, 2), (3, 1), (4, 2)])
+@pytest.mark.parametrize(("shards", "threads"), [(3, 1), (4, 2)])
 def test_scores_do_not_depend_on_shards_and_processes(run, shards, threads):
     expected = segmentation_scores(run)
     assert segmentation_scores(run, shards, backwards=True, threads=threads) == expected
