@@ -37,7 +37,8 @@ def read_image(path: str | Path) -> np.ndarray:
     """
     with _opened(path, "image") as image:
         has_16_bits = ";16" in _raw_mode(image)
-        pixels = np.array(_to_rgb(ImageOps.exif_transpose(image), path))
+        ImageOps.exif_transpose(image, in_place=True)
+        pixels = np.array(_to_rgb(image, path))
     # Of 16-bit colours Pillow keeps the upper eight bits, which 14 and fewer leave dark.
     if has_16_bits and pixels.max() < 64:
         return _dark_16_bit_colours(path, pixels)
@@ -182,7 +183,7 @@ def _to_rgb(image, path):
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _from_16_bit(image, path):
