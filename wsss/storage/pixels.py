@@ -14,6 +14,13 @@ def scaled_size(size: Size, factor: float) -> Size:
     return height, width
 
 
+def shrunk_size(size: Size, long_side: int | None) -> Size:
+    """(height, width) with a longer side of at most `long_side` pixels; None: as it is."""
+    if long_side is None or max(size) <= long_side:
+        return size
+    return scaled_size(size, long_side / max(size))
+
+
 def resize_image(image: np.ndarray, size: Size) -> np.ndarray:
     """A photograph, uint8 (H, W, 3), at `size`: bilinear, but averaged where both sides shrink."""
     if image.shape[:2] == size:

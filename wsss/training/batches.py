@@ -17,7 +17,6 @@ from wsss.compute.signals import ignore_stopping
 from wsss.configuration.sections import Classifier, Stage
 from wsss.datasets.index import DatasetIndex, ImageRecord
 from wsss.storage.artifacts import ArtifactReader
-from wsss.storage.images import shrink
 from wsss.storage.pixels import Size, normalise_pixels, resize_image, resize_labels, scaled_size
 from wsss.training.augmentation import jitter_colours, padded, random_crop_origin
 
@@ -110,7 +109,7 @@ class TrainingImages(Dataset):
 
     def __getitem__(self, draw: Draw) -> dict[str, torch.Tensor]:
         record, rng = self.records[draw.index], default_rng(draw.key)
-        image = shrink(self.index.read_image(record), self.long_side)
+        image = self.index.read_image(record, self.long_side)
         size = self._random_size(image.shape[:2], rng, default_rng(draw.batch_key))
         flip = self.settings.flip and rng.random() < 0.5
         crop = self.settings.crop
