@@ -22,7 +22,7 @@ def rows(bench: Bench) -> Iterator[Row]:
         )
         yield compare(f"start of a job, {name}", "s", bare, ours, bench.size.rounds)
     many, few = (
-        Way(f"{dry_run(bench.folder, n)} jobs in {n} shards", lambda n=n: dry_run(bench.folder, n))
+        Way(f"{dry_run(bench.folder, n)} jobs, shards: {n}", lambda n=n: dry_run(bench.folder, n))
         for n in (bench.size.shards, 1)
     )
     yield compare("dry run of the demo", "s", many, few, bench.size.slow_rounds)

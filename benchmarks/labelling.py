@@ -122,17 +122,23 @@ def _crf_at_size(bench: Bench) -> Row:
 
 
 def _evaluation(bench: Bench) -> Row:
-    classes = len(bench.index.classes)
+    index, count, path = bench.drawn, len(bench.drawn.records), bench.folder / "predicted.h5"
+    expected = [record.image_id for record in index.records]
+    with ArtifactWriter(path, "predictions_crf", **NOTHING, expected=expected) as artifact:
+        for record in index.records:
+            artifact.write(record.image_id, np.roll(index.read_mask(record), 7, axis=1))
+    reader = ArtifactReader(path)
 
-    def decode() -> Iterator[tuple[str, np.ndarray]]:
-        for image_id in bench.labels.ids:
-            yield image_id, bench.labels.read(image_id, ["segmentation"]).array["segmentation"]
+    def decode() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        for record in index.records:
+            image_id = record.image_id
+            yield image_id, reader.read(image_id).array, index.read_mask(record)
 
     def score() -> None:
-        scores = Scores(classes)
-        for image_id, labels in decode():
-            scores.add(image_id, score_image(np.roll(labels, 7, axis=1), labels, classes))
+        scores = Scores(len(index.classes))
+        for image_id, *maps in decode():
+            scores.add(image_id, score_image(*maps, len(index.classes)))
 
-    alone = Way("decoding label maps alone", lambda: list(decode()), len(bench.labels.ids))
-    ours = Way("scores of pixels, boundaries, objects, too", score, len(bench.labels.ids))
+    alone = Way("decoding masks and predictions alone", lambda: list(decode()), count)
+    ours = Way("scores of pixels, boundaries, objects, too", score, count)
     return compare("evaluation", "img/s", alone, ours, bench.size.rounds)

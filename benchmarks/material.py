@@ -51,7 +51,8 @@ class Bench:
         self.folder, self.size = folder, size
         self.config = resolve({"dataset": data, "recipe": "compact", "stages": 1})
         (folder / "photographs").mkdir()
-        for record in build(self.config.dataset, folder / "demo").split("train"):
+        self.drawn = build(self.config.dataset, folder / "demo")  # with masks
+        for record in self.drawn.split("train"):
             with Image.open(folder / "demo" / record.image) as image:
                 image.save(folder / f"photographs/{record.image_id}.jpg", quality=92)
         sizes = {"recipe": "compact", "crop": size.crop, "batch": size.batch}
