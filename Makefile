@@ -13,7 +13,7 @@ CONFIG ?=
 CONFIG_FILES = $(if $(shell test -f "$(CONFIG)" && echo one),"$(CONFIG)",$(CONFIG))
 BIN := .venv/bin
 
-.PHONY: help setup demo demo-seeds corrected-masks report check gpu-check cancel kills memory test test-fast test-demo \
+.PHONY: help setup demo demo-seeds corrected-masks report check gpu-check bench cancel kills memory test test-fast test-demo \
 	test-resnet38 test-browser test-datumaro test-slurm test-slurm-full lint format clean
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo "make corrected-masks  the animals with 5 and 10 % of true masks, to docs/results (hours; VOC_ROOT)"
 	@echo "make check   look at data, weights, device and disk before a run (CONFIG=...)"
 	@echo "make gpu-check  does it compute rightly on this GPU, how fast, and after a kill (five minutes)"
+	@echo "make bench   time each part of the work against the plain way, to docs/BENCHMARKS.md (minutes)"
 	@echo "make cancel  cancel the Slurm jobs that a killed Snakemake left in this folder (or RUN=...)"
 	@echo "make test    lint and tests"
 	@echo "make test-fast  tests without Snakemake and training (two to three minutes of one core)"
@@ -93,6 +94,10 @@ check: setup
 gpu-check:
 	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m gpu_check \
 		$(if $(PHOTOGRAPHS),--photographs $(PHOTOGRAPHS))
+
+# Evidence, some minutes of one core: each part of the work the plain way and as it is done here.
+bench: setup
+	$(BIN)/python -m benchmarks --page docs/BENCHMARKS.md --csv docs/results/benchmarks.csv
 
 # Evidence, a quarter of an hour: jobs that are killed end with the weights of whole ones.
 kills: setup

@@ -1,4 +1,4 @@
-"""The tests that docs/FIDELITY.md and docs/RELIABILITY.md name exist; figures are those made."""
+"""The tests that FIDELITY.md and RELIABILITY.md name exist; figures are those that were made."""
 
 import ast
 import csv
@@ -10,7 +10,7 @@ from repository import ROOT
 
 TEXTS = {
     name: (ROOT / "docs" / name).read_text(encoding="utf-8")
-    for name in ("FIDELITY.md", "RELIABILITY.md")
+    for name in ("FIDELITY.md", "RELIABILITY.md", "BENCHMARKS.md")
 }
 NAMED = sorted(
     {
@@ -56,3 +56,12 @@ def test_kills_are_those_of_the_file():
     header, *printed = next(tables(text[text.index("(results/kills.csv)") :]))
     assert [name.replace(" ", "_") for name in header] == expected[0]
     assert printed == expected[1:]
+
+
+def test_benchmarks_are_those_of_the_file():
+    with open(ROOT / "docs/results/benchmarks.csv", newline="") as file:
+        expected = list(csv.DictReader(file))
+    (printed,) = tables(TEXTS["BENCHMARKS.md"])
+    assert [(row[0], row[-1]) for row in printed[1:]] == [
+        (row["part"], f"{float(row['ratio']):.2f}") for row in expected
+    ]

@@ -16,7 +16,7 @@ from wsss.configuration.paths import expanded_path
 from wsss.datasets.class_names import check_class_names
 from wsss.errors import InputError, listed
 from wsss.storage.files import atomic_path, write_csv
-from wsss.storage.images import image_size, mask_size, read_image, read_mask
+from wsss.storage.images import image_size, mask_size, read_image, read_mask, read_shrunk
 
 SPLITS = ("train", "val", "test")
 TEST = "test"  # the split of images that are only predicted, which have a file of their own
@@ -104,11 +104,15 @@ class DatasetIndex:
         except KeyError:
             raise InputError(f"image {image_id!r} is not in the index of {self.root}") from None
 
-    def read_image(self, record: ImageRecord) -> np.ndarray:
-        """The photograph as uint8 RGB (height, width, 3)."""
+    def read_image(self, record: ImageRecord, long_side: int | None = None) -> np.ndarray:
+        """The photograph as uint8 RGB (height, width, 3), or shrunk by `read_shrunk`."""
         path = self.root / record.image
-        image = read_image(path)
-        self._check_size(record, image, "image", path)
+        if long_side is None:
+            image = read_image(path)
+            size = image.shape[:2]
+        else:
+            image, size = read_shrunk(path, long_side)
+        self._check_size(record, size, "image", path)
         return image
 
     def read_mask(self, record: ImageRecord) -> np.ndarray:
@@ -123,7 +127,7 @@ class DatasetIndex:
         Raises InputError for values that stand for nothing: a palette PNG saved as grey has some.
         """
         mask = read_mask(path)
-        self._check_size(record, mask, "mask", path)
+        self._check_size(record, mask.shape, "mask", path)
         strange = mask[~self._is_value[mask]]
         if strange.size:
             raise InputError(
@@ -167,8 +171,8 @@ class DatasetIndex:
         table[[0, IGNORE, *self.mask_values, *self.other_values]] = True
         return table
 
-    def _check_size(self, record, array, what, path):
-        height, width = array.shape[:2]
+    def _check_size(self, record, size, what, path):
+        height, width = size
         if (width, height) != (record.width, record.height):
             raise InputError(
                 f"{what} {path} is {width}x{height}, but the index has"

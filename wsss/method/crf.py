@@ -14,7 +14,7 @@ import numpy as np
 from wsss.configuration.method_sections import SALIENCY_CRF, SEGMENTATION_CRF, Crf
 from wsss.datasets.index import ImageRecord
 from wsss.storage.images import shrink
-from wsss.storage.pixels import Size, resize_maps, scaled_size
+from wsss.storage.pixels import Size, resize_maps, shrunk_size
 
 log = logging.getLogger(__name__)
 
@@ -64,9 +64,7 @@ def dense_crf(image: np.ndarray, unary: np.ndarray, crf: Crf) -> np.ndarray:
 
 def working_size(size: Size, crf: Crf) -> Size:
     """(height, width) at which a CRF runs on a photograph of `size`."""
-    if crf.long_side is None or max(size) <= crf.long_side:
-        return size
-    return scaled_size(size, crf.long_side / max(size))
+    return shrunk_size(size, crf.long_side)
 
 
 def crf_bytes(size: Size, crf: Crf, labels: int = SEVERAL_LABELS) -> int:

@@ -18,8 +18,11 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from wsss.errors import InputError, reason_of
-from wsss.storage.pixels import scaled_size
+from wsss.storage.pixels import Size, scaled_size, shrunk_size
 
+# Of a JPEG that is shrunk, as much is decoded as has this many times the long side wanted. With 2
+# a photograph of 4000x3000 comes no faster, and pixels differ twice as much.
+DECODED_SIDES = 3
 DEPTHS = (8, 10, 12, 14, 16)  # bits that a 16-bit file may use
 SWAPPED_ORIENTATIONS = (5, 6, 7, 8)  # EXIF values that turn width into height
 ORIENTATION_TAG = 0x0112
@@ -36,12 +39,25 @@ def read_image(path: str | Path) -> np.ndarray:
     against decompression bombs, or holds values whose range is unknown (floating point).
     """
     with _opened(path, "image") as image:
-        has_16_bits = ";16" in _raw_mode(image)
-        pixels = np.array(_to_rgb(ImageOps.exif_transpose(image), path))
-    # Of 16-bit colours Pillow keeps the upper eight bits, which 14 and fewer leave dark.
-    if has_16_bits and pixels.max() < 64:
-        return _dark_16_bit_colours(path, pixels)
-    return pixels
+        return _pixels(image, path)
+
+
+def read_shrunk(path: str | Path, long_side: int) -> tuple[np.ndarray, Size]:
+    """Read a photograph as `shrink` would leave it, and its (height, width) as `read_image` would.
+
+    JPEGs of six times `long_side` and more are decoded at a half, a quarter or an eighth of their
+    sides, which takes 4000x3000 pixels down to 320 in a fifth of the time. Pixels then differ from
+    those of `shrink` by 1 of 255 in the mean of photographs, by 4 in one that is all texture.
+
+    Raises InputError for what `read_image` refuses.
+    """
+    with _opened(path, "image") as image:
+        width, height = _upright_size(image)
+        # Pillow takes the smallest of libjpeg's fractions that is not below this size.
+        wanted = scaled_size(image.size, DECODED_SIDES * long_side / max(image.size))
+        image.draft(None, wanted)
+        pixels = _pixels(image, path)
+    return _averaged(pixels, shrunk_size((height, width), long_side)), (height, width)
 
 
 def read_mask(path: str | Path) -> np.ndarray:
@@ -101,12 +117,7 @@ def is_turned(path: str | Path) -> bool:
 def image_size(path: str | Path) -> tuple[int, int]:
     """Width and height of a photograph as `read_image` would return it, from its header."""
     with _opened(path, "image") as image:
-        if image.format == "TIFF":  # Pillow turns these itself, at a time that has changed
-            return ImageOps.exif_transpose(image).size
-        width, height = image.size
-        if image.getexif().get(ORIENTATION_TAG) in SWAPPED_ORIENTATIONS:
-            width, height = height, width
-        return width, height
+        return _upright_size(image)
 
 
 def mask_size(path: str | Path) -> tuple[int, int]:
@@ -120,11 +131,13 @@ def shrink(image: np.ndarray, long_side: int | None) -> np.ndarray:
 
     `long_side` None leaves the image as it is. Pixels are averaged over their area.
     """
-    size = image.shape[:2]
-    if long_side is None or max(size) <= long_side:
+    return _averaged(image, shrunk_size(image.shape[:2], long_side))
+
+
+def _averaged(image, size):
+    if image.shape[:2] == size:
         return image
-    height, width = scaled_size(size, long_side / max(size))
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
 
 
 def _refuse_lossy(image, path):
@@ -171,6 +184,25 @@ def _opened(
         ) from error
 
 
+def _upright_size(image):
+    if image.format == "TIFF":  # Pillow turns these itself, at a time that has changed
+        return ImageOps.exif_transpose(image).size
+    width, height = image.size
+    if image.getexif().get(ORIENTATION_TAG) in SWAPPED_ORIENTATIONS:
+        width, height = height, width
+    return width, height
+
+
+def _pixels(image, path):
+    has_16_bits = ";16" in _raw_mode(image)
+    ImageOps.exif_transpose(image, in_place=True)
+    pixels = np.array(_to_rgb(image, path))
+    # Of 16-bit colours Pillow keeps the upper eight bits, which 14 and fewer leave dark.
+    if has_16_bits and pixels.max() < 64:
+        return _dark_16_bit_colours(path, pixels)
+    return pixels
+
+
 def _to_rgb(image, path):
     if image.mode in ("I", "I;16", "I;16B", "I;16L", "I;16N"):
         return _from_16_bit(image, path)
@@ -182,7 +214,7 @@ def _to_rgb(image, path):
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _from_16_bit(image, path):

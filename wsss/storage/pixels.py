@@ -14,6 +14,13 @@ def scaled_size(size: Size, factor: float) -> Size:
     return height, width
 
 
+def shrunk_size(size: Size, long_side: int | None) -> Size:
+    """(height, width) with a longer side of at most `long_side` pixels; None: as it is."""
+    if long_side is None or max(size) <= long_side:
+        return size
+    return scaled_size(size, long_side / max(size))
+
+
 def resize_image(image: np.ndarray, size: Size) -> np.ndarray:
     """A photograph, uint8 (H, W, 3), at `size`: bilinear, but averaged where both sides shrink."""
     if image.shape[:2] == size:
@@ -40,4 +47,6 @@ def resize_maps(maps: Sequence[np.ndarray] | np.ndarray, size: Size) -> np.ndarr
 
 def normalise_pixels(image: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
     """uint8 RGB (H, W, 3) as float32; `mean` and `std` are of RGB / 255, the backbone's."""
-    return (image.astype(np.float32) / 255 - np.float32(mean)) / np.float32(std)
+    values = np.arange(256, dtype=np.float32)[:, None]  # of which each channel has a table
+    tables = (values / 255 - np.float32(mean)) / np.float32(std)
+    return cv2.LUT(np.ascontiguousarray(image), tables.reshape(1, 256, 3))

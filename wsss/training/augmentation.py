@@ -16,30 +16,35 @@ def random_crop_origin(size: Size, crop: int, rng: Generator) -> tuple[int, int]
 
 
 def padded(array: np.ndarray, crop: int, fill: float) -> np.ndarray:
-    """(h, w, ...) as (crop, crop, ...), filled at the bottom and right."""
+    """(h, w, ...) as (crop, crop, ...), contiguous; filled at the bottom and right."""
+    if array.shape[:2] == (crop, crop):
+        return np.ascontiguousarray(array)
     out = np.full((crop, crop, *array.shape[2:]), fill, dtype=array.dtype)
     out[: array.shape[0], : array.shape[1]] = array
     return out
 
 
-def jitter_colours(image: np.ndarray, strengths: Sequence[float], rng: Generator) -> np.ndarray:
+def jitter_colours(
+    crop: np.ndarray, image: np.ndarray, strengths: Sequence[float], rng: Generator
+) -> np.ndarray:
     """Random brightness, contrast, saturation and hue (torchvision's definitions and order fixed).
 
-    It wants the whole image, since contrast goes by the mean of its grey values.
-
     Args:
-        image: uint8 RGB (H, W, 3).
+        crop: uint8 RGB (h, w, 3), what is wanted of the image.
+        image: uint8 RGB (H, W, 3), the whole: contrast goes by the mean of its grey values.
         strengths: the maximal changes of the four factors around 1 (hue: in turns).
         rng: four numbers are drawn.
     """
-    brightness, contrast, saturation, hue = strengths
-    out = image.astype(np.float32)
-    out = np.clip(out * _factor(brightness, rng), 0, 255)
-    grey = cv2.cvtColor(out, cv2.COLOR_RGB2GRAY)
-    out = np.clip(_blend(out, grey.mean(), _factor(contrast, rng)), 0, 255)
-    grey = cv2.cvtColor(out, cv2.COLOR_RGB2GRAY)[..., None]
-    out = np.clip(_blend(out, grey, _factor(saturation, rng)), 0, 255)
+    *others, hue = strengths
+    brightness, contrast, saturation = (_factor(strength, rng) for strength in others)
     shift = rng.uniform(-hue, hue)
+    # What brightness and contrast make of each of the 256 values.
+    table = np.clip(np.arange(256, dtype=np.float32) * brightness, 0, 255)
+    grey = cv2.cvtColor(cv2.LUT(image, table), cv2.COLOR_RGB2GRAY)
+    table = np.clip(_blend(table, grey.mean(), contrast), 0, 255)
+    out = cv2.LUT(np.ascontiguousarray(crop), table)
+    grey = cv2.cvtColor(out, cv2.COLOR_RGB2GRAY)[..., None]
+    out = np.clip(_blend(out, grey, saturation), 0, 255)
     if hue:
         hsv = cv2.cvtColor(out, cv2.COLOR_RGB2HSV)
         hsv[..., 0] = (hsv[..., 0] + 360 * shift) % 360

@@ -7,6 +7,7 @@ at step n sees what an uninterrupted one sees, whatever the number of workers.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from numpy.random import Generator, default_rng
@@ -16,7 +17,6 @@ from wsss.compute.signals import ignore_stopping
 from wsss.configuration.training_sections import Classifier, Stage
 from wsss.datasets.index import DatasetIndex, ImageRecord
 from wsss.storage.artifacts import ArtifactReader
-from wsss.storage.images import shrink
 from wsss.storage.pixels import Size, normalise_pixels, resize_image, resize_labels, scaled_size
 from wsss.training.augmentation import jitter_colours, padded, random_crop_origin
 
@@ -67,8 +67,11 @@ class View:
     def of(self, array: np.ndarray) -> np.ndarray:
         """The crop of an array of `size`, smaller where the array ends."""
         top, left = self.origin
-        mirrored = array[:, ::-1] if self.flip else array
-        return mirrored[top : top + self.crop, left : left + self.crop]
+        rows = array[top : top + self.crop]
+        if not self.flip:
+            return rows[:, left : left + self.crop]
+        right = array.shape[1] - left
+        return cv2.flip(rows[:, max(0, right - self.crop) : right], 1)
 
 
 class TrainingImages(Dataset):
@@ -106,16 +109,19 @@ class TrainingImages(Dataset):
 
     def __getitem__(self, draw: Draw) -> dict[str, torch.Tensor]:
         record, rng = self.records[draw.index], default_rng(draw.key)
-        image = shrink(self.index.read_image(record), self.long_side)
+        image = self.index.read_image(record, self.long_side)
         size = self._random_size(image.shape[:2], rng, default_rng(draw.batch_key))
         flip = self.settings.flip and rng.random() < 0.5
         crop = self.settings.crop
         view = View(size, flip, random_crop_origin(size, crop, rng), crop)
-        image = view.of(jitter_colours(resize_image(image, size), self.settings.colour_jitter, rng))
-        image = normalise_pixels(image, self.mean, self.std)
+        image = resize_image(image, size)
+        seen = view.of(image)
+        if any(self.settings.colour_jitter):
+            seen = jitter_colours(seen, image, self.settings.colour_jitter, rng)
+        pixels = normalise_pixels(seen, self.mean, self.std)
         # Padding with the mean colour is zero after normalisation.
         sample = {
-            "image": torch.from_numpy(padded(image, crop, 0.0)).permute(2, 0, 1),
+            "image": torch.from_numpy(padded(pixels, crop, 0.0)).permute(2, 0, 1),
             "labels": torch.from_numpy(self.index.label_vector(record)),
         }
         return sample | (self._labels(record, view) if self.pseudo_labels else {})

@@ -236,6 +236,8 @@ def test_files_that_changed_after_indexing_are_refused_by_name(tmp_path):
     index = index_of(record(mask="a.png"), root=tmp_path)
     with pytest.raises(InputError, match=r"image .*a\.jpg is 20x13, but the index has 20x12"):
         index.read_image(index.record("a"))
+    with pytest.raises(InputError, match=r"image .*a\.jpg is 20x13, but the index has 20x12"):
+        index.read_image(index.record("a"), long_side=10)
     with pytest.raises(InputError, match=r"mask .*a\.png is 21x12"):
         index.read_mask(index.record("a"))
     with pytest.raises(InputError, match="has no mask"):

@@ -8,7 +8,14 @@ import pytest
 from PIL import Image
 
 from wsss.errors import InputError
-from wsss.storage.images import image_size, mask_size, read_image, read_mask, shrink
+from wsss.storage.images import (
+    image_size,
+    mask_size,
+    read_image,
+    read_mask,
+    read_shrunk,
+    shrink,
+)
 from wsss.storage.palette import voc_palette, write_palette_png
 
 
@@ -263,6 +270,47 @@ def test_shrink_keeps_the_proportions_and_never_enlarges(shape, long_side, expec
 def test_shrink_averages_over_areas():
     board = np.indices((64, 64)).sum(axis=0).astype(np.uint8) % 2 * 200
     np.testing.assert_array_equal(shrink(board, 32), np.full((32, 32), 100))
+
+
+@pytest.fixture
+def textured():
+    """Edges, waves and noise, 480 high and 643 wide, without symmetry."""
+    rows, columns = np.mgrid[:480, :643]
+    image = np.stack([rows / 2, 128 + 100 * np.sin(columns * rows / 4000), columns / 3], axis=2)
+    image[100:300, 200:350] = (20, 200, 90)
+    noise = np.random.default_rng(0).normal(0, 12, image.shape)
+    return np.clip(image + noise, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 7])
+@pytest.mark.parametrize(
+    ("long_side", "mean", "most"), [(120, 0, 0), (107, 1.5, 20), (33, 1.5, 20)]
+)
+def test_a_shrunk_jpeg_is_nearly_the_whole_one_shrunk(
+    tmp_path, textured, orientation, long_side, mean, most
+):
+    """107 is the first long side that is exceeded six times; of 33 a quarter is decoded."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "a.jpg"
+    Image.fromarray(textured).save(path, quality=92, exif=exif)
+    whole = read_image(path)
+    image, size = read_shrunk(path, long_side)
+    assert size == whole.shape[:2]
+    difference = np.abs(image.astype(int) - shrink(whole, long_side))
+    assert difference.mean() <= mean and difference.max() <= most
+    # It was not decoded whole where that is said.
+    assert difference.any() == (long_side < 120)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_what_needs_no_reduced_decoding_is_shrunk_exactly(tmp_path, textured, suffix):
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(textured).save(path)
+    for long_side in (643, 1000, 300, 50 if suffix == "png" else 200):
+        image, size = read_shrunk(path, long_side)
+        np.testing.assert_array_equal(image, shrink(read_image(path), long_side))
+        assert size == (480, 643)
 
 
 def test_palette_holds_the_colours_of_voc():

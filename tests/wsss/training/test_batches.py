@@ -2,6 +2,7 @@
 
 import multiprocessing
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from wsss.compute.signals import ignore_stopping
 from wsss.configuration.training_sections import Classifier, Resize, Stage
 from wsss.errors import InputError
+from wsss.storage.pixels import resize_image, resize_labels
 from wsss.training.augmentation import jitter_colours, padded, random_crop_origin
 from wsss.training.batches import BatchPlan, TrainingImages, View, batch_loader, batches_of
 
@@ -253,20 +255,78 @@ def test_reading_batches_leaves_the_random_numbers_of_training_alone(images):
     assert torch.equal(torch.rand(3), expected)
 
 
+def plain_sample(images, draw):
+    """An item as one would first write it: each step takes the whole image, the crop comes last."""
+    record, settings = images.records[draw.index], images.settings
+    rng = np.random.default_rng(draw.key)
+    image, maps = images.index.read_image(record), images.pseudo_labels.read(record.image_id).array
+    factor = rng.uniform(*settings.random_scale)
+    size = tuple(round(side * factor) for side in image.shape[:2])
+    flip = rng.random() < 0.5
+    top, left = (rng.integers(0, max(side - settings.crop, 0) + 1) for side in size)
+    image = plain_jitter(resize_image(image, size), settings.colour_jitter, rng)
+    image = (image.astype(np.float32) / 255 - np.float32(MEAN)) / np.float32(STD)
+    whole = {"image": image} | {name: resize_labels(maps[name], size) for name in maps}
+    whole["saliency"] = (whole["saliency"] >= 128).astype(np.uint8)
+    sample = {}
+    for name, array in whole.items():
+        array = (array[:, ::-1] if flip else array)[top:, left:][: settings.crop, : settings.crop]
+        fill = 0 if name == "image" else settings.label_padding
+        square = np.full((settings.crop, settings.crop, *array.shape[2:]), fill, array.dtype)
+        square[: array.shape[0], : array.shape[1]] = array
+        sample[name] = square
+    return sample
+
+
+def plain_jitter(image, strengths, rng):
+    """By torchvision's definitions, in float32 on the whole image."""
+    factors = [rng.uniform(1 - strength, 1 + strength) for strength in strengths[:3]]
+    shift = rng.uniform(-strengths[3], strengths[3])
+    values = np.clip(image.astype(np.float32) * factors[0], 0, 255)
+    grey = cv2.cvtColor(values, cv2.COLOR_RGB2GRAY).mean()
+    values = np.clip(values * factors[1] + grey * (1 - factors[1]), 0, 255)
+    grey = cv2.cvtColor(values, cv2.COLOR_RGB2GRAY)[..., None]
+    values = np.clip(values * factors[2] + grey * (1 - factors[2]), 0, 255)
+    if strengths[3]:
+        hsv = cv2.cvtColor(values, cv2.COLOR_RGB2HSV)
+        hsv[..., 0] = (hsv[..., 0] + 360 * shift) % 360
+        values = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+    return np.rint(values).astype(np.uint8)
+
+
+@pytest.mark.parametrize("jitter", [0.0, 0.1])
+def test_an_item_is_the_crop_of_what_is_made_of_the_whole_image(images, jitter):
+    """Bit by bit; of jittered colours a value in a thousand may be rounded the other way."""
+    images = images(**RANDOM | {"colour_jitter": [3 * jitter] * 3 + [jitter]})
+    draws = [draw for batch in BatchPlan(len(images), 3, 8, seed=0) for draw in batch]
+    differing = 0
+    for draw in draws:
+        found, expected = images[draw], plain_sample(images, draw)
+        for name in ("segmentation", "saliency"):
+            np.testing.assert_array_equal(found[name], expected[name])
+        image = found["image"].permute(1, 2, 0).numpy()
+        if not jitter:
+            np.testing.assert_array_equal(image, expected["image"])
+        steps = np.abs(image - expected["image"]) * 255 * np.float32(STD)
+        assert steps.max() < 1.01
+        differing += (steps > 0.5).sum()
+    assert differing <= len(draws) * 24 * 24 * 3 / 1000
+
+
 # --- augmentation
 
 
 def test_colour_jitter_by_hand():
     image = np.random.default_rng(0).integers(40, 120, (8, 9, 3), dtype=np.uint8)
     rng = np.random.default_rng(1)
-    np.testing.assert_array_equal(jitter_colours(image, [0, 0, 0, 0], rng), image)
-    brighter = [jitter_colours(image, [0.3, 0, 0, 0], rng) / image for _ in range(40)]
+    np.testing.assert_array_equal(jitter_colours(image, image, [0, 0, 0, 0], rng), image)
+    brighter = [jitter_colours(image, image, [0.3, 0, 0, 0], rng) / image for _ in range(40)]
     factors = [ratio.mean() for ratio in brighter]
     assert all(ratio.std() < 0.01 for ratio in brighter)
     assert 0.69 < min(factors) < 0.8 and 1.2 < max(factors) < 1.31
     grey = np.repeat(image[..., :1], 3, axis=2)
-    np.testing.assert_allclose(jitter_colours(grey, [0, 0, 0.3, 0.1], rng), grey, atol=1)
-    turned = jitter_colours(image, [0, 0, 0, 0.1], rng).astype(int)
+    np.testing.assert_allclose(jitter_colours(grey, grey, [0, 0, 0.3, 0.1], rng), grey, atol=1)
+    turned = jitter_colours(image, image, [0, 0, 0, 0.1], rng).astype(int)
     assert np.abs(turned - image).max() > 5
     # A turn of the hue keeps the largest and the smallest of the three colours.
     for extreme in (np.max, np.min):

@@ -16,7 +16,6 @@ from wsss.reports.drawing import save_picture
 from wsss.reports.gallery.choice import MAP_SIDE
 from wsss.reports.gallery.layers import FORMS, LABELS, Layer
 from wsss.storage.files import atomic_path
-from wsss.storage.images import shrink
 from wsss.storage.pixels import Size, resize_labels, resize_map, scaled_size
 
 TRUTH = "truth"
@@ -38,7 +37,7 @@ class Pictures:
     folder: Path
 
     def __call__(self, record: ImageRecord) -> dict[str, Any]:
-        photograph = shrink(self.index.read_image(record), self.long_side)
+        photograph = self.index.read_image(record, self.long_side)
         photo_file, maps_file = (self.folder / name for name in picture_names(record.image_id))
         save_picture(photo_file, photograph, quality=QUALITY)
         truth = self.index.read_mask(record) if record.mask else None
