@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.material import Bench
 from benchmarks.timing import Row, Way, compare
-from wsss.configuration.sections import SEGMENTATION_CRF
+from wsss.configuration.method_sections import SEGMENTATION_CRF
 from wsss.method.cam import normalise, refine, resize
 from wsss.method.crf import refine_saliency
 from wsss.method.inference import Viewer, refined_maps, saliency_probability, sparse_probabilities
