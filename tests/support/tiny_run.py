@@ -7,6 +7,7 @@ TINY_RUN = {
     "backbone": {"output_stride": 16},
     "classifier": {
         "epochs": 1,
+        "least_images": 1,
         "batch_size": 4,
         "learning_rate": 0.01,
         "crop": 64,
@@ -16,6 +17,7 @@ TINY_RUN = {
     "pseudo_labels": {"cam_threshold": 0.2, "saliency_crf": {"iterations": 1}},
     "stage": {
         "epochs": 1,
+        "least_images": 1,
         "batch_size": 4,
         "learning_rate": 0.01,
         "later_learning_rate": 0.005,

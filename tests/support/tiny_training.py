@@ -15,7 +15,7 @@ from wsss.training.run import train
 
 TRAINING = {
     "epochs": 3,
-    "least_steps": 0,
+    "least_images": 1,
     "batch_size": 2,
     "learning_rate": 0.01,
     "head_multiplier": 10.0,

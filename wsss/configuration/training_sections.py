@@ -58,8 +58,8 @@ class Training(Section):
     """Keys of both trainings."""
 
     epochs: Positive = Field(description="passes over the training images in a stage")
-    least_steps: Annotated[int, Field(ge=0)] = Field(
-        description="steps at least: few images are passed over more often than epochs"
+    least_images: Positive = Field(
+        description="fewer images are passed over more often, for as many steps as with so many"
     )
     batch_size: Positive = Field(description="images per step")
     learning_rate: Rate = Field(description="learning rate of the backbone")
@@ -81,10 +81,9 @@ class Training(Section):
         return max(1, images // self.batch_size)
 
     def passes(self, images: int) -> int:
-        """Epochs over so many training images: more than `epochs` where `least_steps` asks."""
-        if self.epochs == 0:
-            return 0
-        return max(self.epochs, -(-self.least_steps // self.steps_per_epoch(images)))
+        """Epochs over so many training images: `epochs`, or more of fewer than `least_images`."""
+        seen = self.steps_per_epoch(images) * self.batch_size
+        return round(self.epochs * max(seen, self.least_images) / seen)
 
 
 class Resize(Section):

@@ -27,7 +27,7 @@ def with_images(index, train, val=0):
     return replace(index, records=tuple(records))
 
 
-def test_few_photographs_train_as_long_as_the_least_steps(config, index):
+def test_few_photographs_train_as_long_as_the_least_images(config, index):
     kinds = ("training", "classifier")
     few, some, many = (
         [run_seconds(config, with_images(index, images))[kind] for kind in kinds]

@@ -87,21 +87,22 @@ def test_fewer_images_than_a_batch_are_taken_again():
 @pytest.mark.parametrize(
     ("images", "least", "steps"),
     [
-        (640, 0, 1280),
-        (640, 600, 1280),
-        (300, 600, 600),
-        (100, 600, 600),
-        (101, 610, 625),
-        (3, 9, 9),
+        (640, 1, 1280),
+        (640, 300, 1280),
+        (300, 300, 600),
+        (100, 300, 600),
+        (102, 300, 600),
+        (3, 300, 600),
+        (3, 1, 8),
     ],
 )
 def test_few_images_are_passed_over_more_often(images, least, steps):
-    settings = STAGE.model_copy(update={"epochs": 8, "batch_size": 4, "least_steps": least})
+    settings = STAGE.model_copy(update={"epochs": 8, "batch_size": 4, "least_images": least})
     assert BatchPlan(images, 4, settings.passes(images), seed=0).steps == steps
 
 
 def test_no_epochs_are_no_steps():
-    settings = CLASSIFIER.model_copy(update={"epochs": 0, "least_steps": 600})
+    settings = CLASSIFIER.model_copy(update={"epochs": 0, "batch_size": 8, "least_images": 300})
     assert settings.passes(640) == 0
 
 
