@@ -49,7 +49,12 @@ class Bench:
         demo = {"train_images": size.images, "val_images": 1, "size": size.photograph}
         data = {"name": "bench", "format": "demo", "demo": demo}
         self.folder, self.size = folder, size
-        self.config = resolve({"dataset": data, "recipe": "compact", "stages": 1})
+        # Stride and labels of the released code, which the plain ways are those of.
+        released = {
+            "backbone": {"output_stride": 8},
+            "pseudo_labels": {"regions": "pixels", "background": "off_the_shelf"},
+        }
+        self.config = resolve({"dataset": data, "recipe": "compact", "stages": 1, **released})
         (folder / "photographs").mkdir()
         self.drawn = build(self.config.dataset, folder / "demo")  # with masks
         for record in self.drawn.split("train"):

@@ -163,7 +163,7 @@ def test_voc(fresh, tmp_path):
 def test_voc_animals(fresh, tmp_path):
     overlay = ROOT / "config/voc2012-animals.yaml"
     jobs = fresh.counts(overlays=[overlay], VOC_ROOT=str(tmp_path))
-    assert jobs == {**CLASSIFIER, **stage_jobs(4, scored=4), **END}
+    assert jobs == {**CLASSIFIER, **stage_jobs(3, scored=3), **END}
 
 
 def test_ablations_are_seven_networks_after_stage_0(fresh):
