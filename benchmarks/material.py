@@ -38,7 +38,7 @@ TINY = Size(1, 1, 4, (72, 64), (720, 640), (96, 64), 65, 64, 2, 2, 64, ("segment
 
 
 class Bench:
-    """Photographs with pseudo labels, and networks; all by the recipe `compact`.
+    """Photographs with pseudo labels, and networks, by `compact` but for stride and labels.
 
     Args:
         folder: where files are put.

@@ -12,7 +12,7 @@ from wsss.training.loop import Hardware, Trainer
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """All forward and backward; steps by the recipe `compact`."""
+    """All forward and backward; steps by the recipe `compact`, of stride 8."""
     size = bench.size
     yield _attention(bench)
     images = torch.randn(size.batch, 3, size.crop, size.crop)

@@ -54,6 +54,11 @@ class Network(Section):
     decoder_channels: Positive = Field(128, description="channels of each dense branch")
 
 
+def steps_per_epoch(images: int, batch_size: int) -> int:
+    """Whole batches of so many images; what is left over waits for another permutation."""
+    return max(1, images // batch_size)
+
+
 class Training(Section):
     """Keys of both trainings."""
 
@@ -77,8 +82,8 @@ class Training(Section):
     precision: Precision = Field("fp32", description=PRECISION)
 
     def steps_per_epoch(self, images: int) -> int:
-        """Whole batches of so many images; what is left over waits for another permutation."""
-        return max(1, images // self.batch_size)
+        """`steps_per_epoch` with the batches of this training."""
+        return steps_per_epoch(images, self.batch_size)
 
     def passes(self, images: int) -> int:
         """Epochs over so many training images: `epochs`, or more of fewer than `least_images`."""

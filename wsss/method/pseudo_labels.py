@@ -66,7 +66,8 @@ def spread_over_objects(
     `object_threshold`. Its strongest CAM counts for all of it; which class a pixel has stays as it
     is, and where all CAMs are 0 each class has its largest value in the object. Elsewhere CAMs
     are 0, so that what is not salient is background close to objects, too; but where a CAM exceeds
-    `doubt_threshold`, it stays as it is: there the saliency may have missed an object.
+    `doubt_threshold`, it stays as it is: there the saliency may have missed an object. Such a pixel
+    is of the class if it is a little salient, and unknown if it is not.
 
     Args:
         cams: float32 (K, H, W) in [0, 1].

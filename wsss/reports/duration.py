@@ -1,6 +1,5 @@
 """How long a run takes on a CPU, before it runs: for the small network, which is made for one."""
 
-from collections.abc import Mapping
 from math import ceil
 
 from wsss.configuration.resolve import variant_config
@@ -10,15 +9,15 @@ from wsss.datasets.index import DatasetIndex
 from wsss.method.crf import crf_seconds
 
 # Seconds of one core of a Xeon of 2023, at output stride 16 (docs/RESULTS.md, VOC animals).
-SALIENCY = 0.55  # a photograph, U^2-Netp
-CLASSIFYING = 1.2e-6  # a pixel of a training crop of the classifier
-TRAINING = 2.2e-6  # the same of a stage
-VIEWING = 1.0e-6  # a pixel of a view
+SALIENCY = 0.62  # a photograph, U^2-Netp
+CLASSIFYING = 1.5e-6  # a pixel of a training crop of the classifier
+TRAINING = 2.5e-6  # the same of a stage
+VIEWING = 1.4e-6  # a pixel of a view
 FINER = 3.3  # times as much at output stride 8
 UNSHRUNK = 500  # pixels of a long side where photographs are not shrunk: those of VOC
 
 
-def run_seconds(config: Configuration, index: DatasetIndex) -> Mapping[str, float]:
+def run_seconds(config: Configuration, index: DatasetIndex) -> dict[str, float]:
     """Seconds of one core that the first variant takes with one seed, by kind of work.
 
     Nothing for other networks than efficientnet_lite0, and for GPUs: nobody has measured these.

@@ -46,7 +46,7 @@ def check_device(name: str) -> Finding:
     except InputError as error:
         return Finding("problem", "device", str(error))
     fallback = name == "auto" and device.type == "cpu"
-    note = "the CPU, as there is no GPU; resnet38 would take weeks" if fallback else device.type
+    note = "the CPU, as there is no GPU; resnet38 would take months" if fallback else device.type
     return Finding("note" if fallback else "ok", "device", note)
 
 

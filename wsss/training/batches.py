@@ -14,7 +14,7 @@ from numpy.random import Generator, default_rng
 from torch.utils.data import DataLoader, Dataset
 
 from wsss.compute.signals import ignore_stopping
-from wsss.configuration.training_sections import Classifier, Stage
+from wsss.configuration.training_sections import Classifier, Stage, steps_per_epoch
 from wsss.datasets.index import DatasetIndex, ImageRecord
 from wsss.storage.artifacts import ArtifactReader
 from wsss.storage.pixels import Size, normalise_pixels, resize_image, resize_labels, scaled_size
@@ -37,7 +37,7 @@ class BatchPlan:
 
     def __init__(self, images: int, batch_size: int, epochs: int, seed: int, start: int = 0):
         self.images, self.batch_size, self.seed = images, batch_size, seed
-        self.steps_per_epoch = max(1, images // batch_size)
+        self.steps_per_epoch = steps_per_epoch(images, batch_size)
         self.steps = epochs * self.steps_per_epoch
         self.start = start
 

@@ -108,16 +108,17 @@ def test_a_cam_spreads_over_the_objects_that_it_touches(seed):
 
 
 def test_what_a_label_of_whole_objects_is_made_of():
-    #                an object           | its rim | far | missed | no CAM
-    saliency = np.float32([[0.9, 0.9, 0.9, 0.3, 0.0, 0.0, 0.0, 0.8]])
+    # Three of an object, its rim, beside it, missed, far, no CAM; a rim with a strong CAM.
+    saliency = np.float32([[0.9, 0.9, 0.9, 0.3, 0.0, 0.0, 0.0, 0.8, 0.3]])
     cams = np.float32(
-        [[[0.1, 0.3, 0.0, 0.3, 0.3, 0.9, 0.0, 0.1]], [[0, 0.1, 0, 0.4, 0.3, 0, 0, 0]]]
+        [[[0.1, 0.3, 0.0, 0.3, 0.3, 0.9, 0.0, 0.1, 0.9]], [[0, 0.1, 0, 0.4, 0.3, 0, 0, 0, 0]]]
     )
     settings = {"background": "off_the_shelf", "regions": "objects", "doubt_threshold": 0.6}
     spread = cams_to_fuse(cams, saliency, PseudoLabels(**settings))
-    assert fuse(spread, [0, 1], saliency, 0.2, 0.06).tolist() == [[1, 1, 1, 255, 0, 255, 0, 255]]
+    assert fuse(spread, [0, 1], saliency, 0.2, 0.06).tolist() == [[1, 1, 1, 255, 0, 255, 0, 255, 1]]
     plain = cams_to_fuse(cams, saliency, SETTINGS)
-    assert fuse(plain, [0, 1], saliency, 0.2, 0.06).tolist() == [[255, 1, 255, 2, 255, 255, 0, 255]]
+    expected = [[255, 1, 255, 2, 255, 255, 0, 255, 1]]
+    assert fuse(plain, [0, 1], saliency, 0.2, 0.06).tolist() == expected
 
 
 def test_shapes_that_do_not_belong_together_are_refused():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from checked_run import CAT, changed, notes, problems, small_config, small_index, truncate
+from checked_run import CAT, changed, notes, problems, truncate
 from PIL import Image
 
 from wsss.configuration.data_sections import Source
@@ -17,16 +17,6 @@ from wsss.reports.findings import Finding
 from wsss.storage.palette import write_palette_png
 
 NOTHING = np.zeros_like(CAT)
-
-
-@pytest.fixture
-def index(tmp_path):
-    return small_index(tmp_path)
-
-
-@pytest.fixture
-def config(tmp_path):
-    return small_config(tmp_path)
 
 
 def test_a_sound_run_has_no_problem(config, index, tmp_path):

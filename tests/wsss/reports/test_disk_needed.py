@@ -3,21 +3,11 @@
 from dataclasses import replace
 
 import pytest
-from checked_run import changed, small_config, small_index
+from checked_run import changed
 
 from model.backbones import create_backbone
 from wsss.configuration.data_sections import Dataset
 from wsss.reports.disk import disk_needed
-
-
-@pytest.fixture
-def index(tmp_path):
-    return small_index(tmp_path)
-
-
-@pytest.fixture
-def config(tmp_path):
-    return small_config(tmp_path)
 
 
 def test_needed_disk_follows_the_run(config, index):

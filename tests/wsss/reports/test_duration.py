@@ -1,21 +1,16 @@
-"""The estimate of a run's time: what it grows with, and the runs that were timed."""
+"""The estimate of a run's time: what it grows with, and what it does not say."""
 
 from dataclasses import replace
 
 import pytest
-from checked_run import changed, small_config, small_index
+from checked_run import changed
 
 from wsss.reports.duration import readable_minutes, run_seconds
 
 
 @pytest.fixture
-def config(tmp_path):
-    return changed(small_config(tmp_path), saliency={"source": "u2netp"})
-
-
-@pytest.fixture
-def index(tmp_path):
-    return small_index(tmp_path)
+def config(config):
+    return changed(config, saliency={"source": "u2netp"})
 
 
 def with_images(index, train, val=0):

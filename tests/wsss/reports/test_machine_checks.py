@@ -7,22 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from checked_run import changed, problems, small_config, small_index, truncate
+from checked_run import changed, problems, truncate
 from mxnet_files import write_params
 
 from wsss.reports import machine_checks
 from wsss.reports.check import check_run
 from wsss.reports.disk import disk_needed, readable_bytes
-
-
-@pytest.fixture
-def index(tmp_path):
-    return small_index(tmp_path)
-
-
-@pytest.fixture
-def config(tmp_path):
-    return small_config(tmp_path)
 
 
 def test_weights_are_known_by_their_content(config, tmp_path):
