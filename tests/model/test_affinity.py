@@ -72,7 +72,8 @@ def large_image(what):
     done = subprocess.run(
         [sys.executable, ROOT / "tests/support/large_image.py", what],
         cwd=ROOT,
-        env=program_environment(),
+        # Freed blocks go back at once: what the process holds is measured, not what malloc keeps.
+        env=program_environment() | {"MALLOC_MMAP_THRESHOLD_": str(2**20)},
         capture_output=True,
         text=True,
     )
@@ -85,14 +86,14 @@ def test_blocks_of_a_large_image_are_exact_and_fit_into_memory():
     said = large_image("affinity")
     assert said["tokens"] == 9600
     assert said["difference"] < 1e-5
-    assert said["growth"] < 0.7 * WHOLE_MATRIX
+    assert said["growth"] < 0.6 * WHOLE_MATRIX
 
 
 @pytest.mark.run
 def test_the_network_holds_no_whole_matrix_of_a_large_image():
     said = large_image("network")
     assert said["finite"]
-    assert said["growth"] < 0.9 * WHOLE_MATRIX
+    assert said["growth"] < 0.6 * WHOLE_MATRIX
 
 
 def test_what_is_kept_from_inference_can_be_trained_with(cross):
