@@ -170,6 +170,45 @@ rule draw_stages:
         )
 
 
+rule draw_costs:
+    input:
+        footprint="results/{dataset}/tables/footprint.csv",
+        summaries=expand(
+            "results/{{dataset}}/{variant}/summary.csv",
+            variant=VARIANTS,
+        ),
+    output:
+        png=reported(
+            "results/{dataset}/figures/costs.png",
+            "figures/costs",
+            "Pictures",
+            picture="costs",
+            variant="all",
+            seed="all",
+            stage="all",
+        ),
+        pdf="results/{dataset}/figures/costs.pdf",
+        csv="results/{dataset}/figures/costs.csv",
+    log:
+        "results/logs/{dataset}/draw_costs.log",
+    threads: CONFIG.resources.small.threads
+    resources:
+        **cpu_job(CONFIG.resources.small),
+    params:
+        summaries=lambda wildcards, input: [
+            f"{variant}={file}" for variant, file in zip(VARIANTS, input.summaries)
+        ],
+        shared=shared_parts,
+    shell:
+        command(
+            "--footprint {input.footprint}",
+            "--summaries {params.summaries}",
+            "--shared {params.shared:q}",
+            "--headline '{wildcards.dataset}: what a score costs'",
+            "--output {output.png}",
+        )
+
+
 rule draw_scores:
     input:
         **DATA_INPUT,

@@ -97,7 +97,8 @@ def figures(_):
     """Input function: all figures. Those of single images are of the first seed."""
     if CONFIG.keep == "final":
         say("figures", ["no CAMs and no sweep of thresholds, since keep: final removes CAMs"])
-    return [file for variant in VARIANTS for file in figures_of(variant)]
+    costs = [f"results/{DATASET}/figures/costs.{suffix}" for suffix in ("png", "pdf", "csv")]
+    return costs + [file for variant in VARIANTS for file in figures_of(variant)]
 
 
 def figures_of(variant):
@@ -112,6 +113,16 @@ def figures_of(variant):
         names += [figure(f"sweep_stage{stage}", seed) for stage in stages]
     patterns = [file for files in names for file in files.values()]
     return expand(patterns, dataset=DATASET, variant=variant)
+
+
+def shared_parts(_):
+    """The parts of the footprint that each variant needs beside its own."""
+    parts = {}
+    for name, own in VARIANTS.items():
+        classifier = classifier_of(CONFIG, name)
+        classifiers = {f"classifier/{made}" for made in (classifier, TRAINED[classifier])}
+        parts[name] = [f"saliency/{own.saliency.source}", *sorted(classifiers)]
+    return as_json(parts)
 
 
 @cache

@@ -84,7 +84,8 @@ def test_a_stage_beyond_the_last(fresh):
 OF_TABLES = {"make_table": 3, "measure_footprint": 1, "tables": 1}
 OF_FIGURES = {
     **{f"draw_{name}": 1 for name in ("curves", "strip", "results", "cams", "affinity")},
-    **{"draw_stages": 1, "draw_scores": 1, "summarise": 1, "figures": 1},
+    **{f"draw_{name}": 1 for name in ("stages", "scores", "costs")},
+    **{"summarise": 1, "figures": 1},
 }
 
 
@@ -357,6 +358,7 @@ FIGURES = [
         name=["curves", "strip", "results", "cams", "affinity", "sweep_stage0", "sweep_stage1"],
     ),
     *files("auxsegnet_{name}", name=["stages", "classes", "confusion", "sizes"]),
+    "costs",
 ]
 TABLES = ["final", "final_classes", "table5_stages", "footprint"]
 EXPECTED_FILES = [

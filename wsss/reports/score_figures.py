@@ -57,7 +57,7 @@ def draw_stages(
         axes.set_xlabel("stage")
         axes.set_xticks(summary["stage"])
         axes.set_ylabel("percent")
-        _finish(axes)
+        finish(axes)
         if axes.lines:
             place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.15)}
             axes.legend(frameon=False, fontsize=9, ncols=3, **place)
@@ -79,7 +79,8 @@ def _draw_score(axes, summary, column, style):
     )
 
 
-def _finish(axes: Axes) -> None:
+def finish(axes: Axes) -> None:
+    """Lines across for the eye, and no frame on top and right."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#e4e4e4", linewidth=0.6)
     axes.set_axisbelow(True)
@@ -185,7 +186,7 @@ def draw_sizes(table: pd.DataFrame, headline: str) -> Figure:
     axes.set_ylabel("IoU in percent")
     axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
     axes.margins(y=0.12)
-    _finish(axes)
+    finish(axes)
     figure.suptitle(headline)
     return figure
 

@@ -1,13 +1,16 @@
 """Time and memory of a run from files of times as Snakemake writes them."""
 
 import csv
+import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from workflow_scripts import measure_footprint
+from workflow_scripts import draw_costs, measure_footprint
 from wsss.compute.gpus import GPUS_OF_JOB, gpus_of_log
 from wsss.errors import InputError
+from wsss.method.evaluation import SUMMARY_COLUMNS
 from wsss.reports.footprint import step_of
 
 HEADER = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
@@ -24,6 +27,9 @@ STEPS = {
 @pytest.mark.parametrize(("file", "step"), STEPS.items())
 def test_steps_are_read_off_the_place_of_a_file(file, step):
     assert step_of(Path(file)) == step
+
+
+VARIANTS = {"auxsegnet": 2, "short": 1}
 
 
 def write(folder, name, seconds, memory, cpu, log=""):
@@ -78,3 +84,39 @@ def test_the_last_command_of_a_log_counts():
     line = f"{GPUS_OF_JOB}%d (Tesla T4)\n"
     assert gpus_of_log(line % 4 + "error: ...\n" + line % 1) == 1
     assert gpus_of_log("no GPU: running on the CPU\n") == 0
+
+
+def summary(path, stages, runs, score):
+    """A summary whose scores with the CRF are `score` and a point more a stage."""
+    rows = [
+        {"stage": stage, "runs": runs, **dict.fromkeys(SUMMARY_COLUMNS, score + stage)}
+        for stage in range(stages)
+    ]
+    pd.DataFrame(rows).assign(val_miou_crf_std=0.5).to_csv(path, index=False)
+    return path
+
+
+def test_costs_of_a_score_are_of_all_that_led_to_it(tmp_path):
+    """Two seeds: what they share counts whole, the rest by half; nobody pays for other variants."""
+    write(tmp_path, "index_dataset.tsv", 9, 9, 6)
+    write(tmp_path, "saliency/u2netp/shard0.tsv", 9, 9, 60)
+    write(tmp_path, "saliency/maps/shard0.tsv", 9, 9, 600)
+    for seed in (0, 1):
+        write(tmp_path, f"classifier/default/seed{seed}/train.tsv", 9, 9, 120)
+        write(tmp_path, f"auxsegnet/seed{seed}/stage0/train.tsv", 9, 9, 300)
+        write(tmp_path, f"auxsegnet/seed{seed}/stage1/train.tsv", 9, 9, 240)
+        write(tmp_path, f"short/seed{seed}/stage0/train.tsv", 9, 9, 30)
+    measured(tmp_path)
+    own = {"auxsegnet": ["saliency/u2netp", "classifier/default"]}
+    shared = own | {"short": ["saliency/maps", "classifier/default"]}
+    files = [f"{name}={summary(tmp_path / name, n, 2, 60)}" for name, n in VARIANTS.items()]
+    words = ["--footprint", tmp_path / "f.csv", "--summaries", *files, "--headline", "costs"]
+    words += ["--shared", json.dumps(shared), "--output", tmp_path / "costs.png"]
+    draw_costs.main([str(word) for word in words])
+    table = pd.read_csv(tmp_path / "costs.csv")
+    found = table[["variant", "stage", "cpu_minutes", "miou"]].values.tolist()
+    assert found == [
+        ["auxsegnet", 0, (6 + 60 + 120 + 300) / 60, 60],
+        ["auxsegnet", 1, pytest.approx((6 + 60 + 120 + 300 + 240) / 60), 61],
+        ["short", 0, pytest.approx((6 + 600 + 120 + 30) / 60), 60],
+    ]

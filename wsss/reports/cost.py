@@ -1,0 +1,78 @@
+"""What a score costs: mIoU of the predictions against the time that led to it."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from wsss.reports.score_figures import DPI, finish
+
+SCORE = "val_miou_crf"
+COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+LEAST_RANGE = 10  # points of mIoU, so that a difference of one looks like one
+SHARED_BY_SEEDS = ("", "saliency")  # steps before the first that depends on the seed
+
+
+def costs(
+    footprint: pd.DataFrame,
+    summaries: Mapping[str, pd.DataFrame],
+    shared: Mapping[str, Sequence[str]],
+) -> pd.DataFrame:
+    """What one seed took until a stage was scored, with its predictions, and how good they are.
+
+    Args:
+        footprint: of a run, by step and stage.
+        summaries: scores by stage of each variant.
+        shared: parts of the run beside its own that a variant needs, such as its classifier.
+
+    Returns:
+        DataFrame: variant, stage, runs, cpu_minutes, gpu_hours, miou and miou_std (percent).
+    """
+    rows = []
+    for variant, summary in summaries.items():
+        for scores in summary.to_dict("records"):
+            own = (footprint["part"] == variant) & (footprint["stage"] <= scores["stage"])
+            needed = footprint[own | footprint["part"].isin(["", *shared[variant]])]
+            kinds = needed["part"].str.partition("/")[0]
+            seeds = kinds.isin(SHARED_BY_SEEDS).map({True: 1, False: scores["runs"]})
+            row = {"variant": variant, "stage": scores["stage"], "runs": scores["runs"]}
+            row["cpu_minutes"] = (needed["cpu_seconds"] / seeds).sum() / 60
+            row["gpu_hours"] = (needed["gpu_hours"] / seeds).sum()
+            rows.append(row | {"miou": scores[SCORE], "miou_std": scores[f"{SCORE}_std"]})
+    return pd.DataFrame(rows)
+
+
+def draw_costs(table: pd.DataFrame, headline: str) -> Figure:
+    """A line a variant, a mark a stage; of GPU hours where a GPU was used, else of CPU minutes.
+
+    Args:
+        table: of `costs`.
+        headline: what the figure is of.
+    """
+    figure = Figure(figsize=(8, 5), dpi=DPI, layout="constrained")
+    axes = figure.subplots()
+    time = "gpu_hours" if table["gpu_hours"].any() else "cpu_minutes"
+    for number, (variant, rows) in enumerate(table.groupby("variant", sort=False)):
+        colour = COLOURS[number % len(COLOURS)]
+        deviation = rows["miou_std"].fillna(0)
+        axes.errorbar(
+            rows[time],
+            rows["miou"],
+            yerr=deviation if deviation.any() else None,
+            color=colour,
+            marker="o",
+            markersize=5,
+            capsize=3,
+        )
+        last = rows.iloc[-1]
+        place = {"textcoords": "offset points", "xytext": (7, 0), "va": "center"}
+        axes.annotate(variant, (last[time], last["miou"]), color=colour, fontsize=9, **place)
+    axes.set_xlim(0, 1.2 * table[time].max())  # names stand beside the last marks
+    low, high = axes.get_ylim()
+    room = max(0, LEAST_RANGE - (high - low)) / 2
+    axes.set_ylim(low - room, high + room)
+    axes.set_xlabel(f"{time.replace('_', ' ').replace('cpu', 'CPU').replace('gpu', 'GPU')}, a seed")
+    axes.set_ylabel("mIoU in percent, with the CRF")
+    finish(axes)
+    figure.suptitle(headline)
+    return figure
