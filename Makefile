@@ -84,7 +84,7 @@ corrected-masks: setup
 	$(BIN)/python -m workflow_scripts.sample_masks $(ANIMALS) --share 0.1 --out $(TRUE_MASKS)/10
 	$(BIN)/snakemake -c $(CORES) all --configfile config/voc2012-animals.yaml config/corrected-masks.yaml
 	$(BIN)/python -m workflow_scripts.compare_runs $(ANIMALS) --seeds 0 \
-		--runs $(foreach v,auxsegnet corrected_5 corrected_10,$v/stage2/crf) \
+		--runs $(foreach s,0 1,$(foreach v,auxsegnet corrected_5 corrected_10,$v/stage$s/crf)) \
 		--output docs/results/animals-corrected-masks.csv
 
 check: setup
