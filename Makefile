@@ -29,7 +29,7 @@ help:
 	@echo "make bench   time each part of the work against the plain way, to docs/BENCHMARKS.md (minutes)"
 	@echo "make cancel  cancel the Slurm jobs that a killed Snakemake left in this folder (or RUN=...)"
 	@echo "make test    lint and tests"
-	@echo "make test-fast  tests without Snakemake and training (two to three minutes of one core)"
+	@echo "make test-fast  tests without Snakemake and training (two minutes of one core)"
 	@echo "make test-demo  the demo's first stage, and whether refinement is at work in it (five minutes)"
 	@echo "make test-resnet38  five stages with ResNet38 on eight photographs, three minutes for each of two"
 	@echo "                    recipes; RECIPE=paper or RECIPE=official for one of them"

@@ -11,6 +11,7 @@ from wsss.errors import InputError
 from wsss.storage.checkpoint import save_checkpoint
 
 CLASSES = 20
+full_width = pytest.mark.run  # half a gigabyte of ResNet38: ten seconds
 ARGUMENTS = {"num_classes": CLASSES, "backbone": "resnet38", "design": "official"}
 
 
@@ -30,6 +31,7 @@ def loaded(state, tmp_path_factory):
     return network, report
 
 
+@full_width
 def test_nothing_is_missing_and_only_idle_tensors_are_unused(loaded, state):
     _, report = loaded
     assert report.missing == ()
@@ -37,6 +39,7 @@ def test_nothing_is_missing_and_only_idle_tensors_are_unused(loaded, state):
     assert len(report.loaded) + len(report.unused) == len(state)
 
 
+@full_width
 @pytest.mark.parametrize(
     ("dtype", "size", "tolerance"),
     [(torch.float32, (96, 136), 1e-4), (torch.float64, (61, 83), 1e-9)],
@@ -57,6 +60,7 @@ def test_seven_outputs_are_those_of_the_released_network(loaded, state, dtype, s
         assert (found[name] - reference).abs().max() <= tolerance * reference.abs().max(), name
 
 
+@full_width
 @torch.no_grad()
 def test_row_blocks_refine_as_the_matrix_does_in_double_precision(loaded):
     network = loaded[0].double()
@@ -69,6 +73,7 @@ def test_row_blocks_refine_as_the_matrix_does_in_double_precision(loaded):
     torch.testing.assert_close(blocks.refined_saliency, full.refined_saliency, rtol=1e-9, atol=1e-9)
 
 
+@full_width
 def test_exported_file_has_every_released_name_and_the_same_weights(loaded, state, tmp_path):
     network, _ = loaded
     checkpoint = tmp_path / "model.pt"
