@@ -7,9 +7,8 @@ from workflow_scripts.jobs.command import run
 from wsss.method.evaluation import SUMMARY_COLUMNS, read_columns
 from wsss.reports.cost import costs, draw_costs
 from wsss.reports.figure_files import save_figure
-from wsss.reports.footprint import ORDER
 
-OF_STEPS = (*ORDER, "cpu_seconds", "gpu_hours")
+OF_STEPS = ("part", "stage", "cpu_seconds", "gpu_hours")  # of the footprint
 
 
 def main(argv: list[str] | None = None) -> None:
