@@ -22,7 +22,8 @@ RULES = sorted(
 )
 # Some files, and all rules that an edit of them reruns.
 SCORING = {"evaluate_pseudo_labels", "evaluate_segmentation", "summarise", "sweep_thresholds"}
-OF_SCORES = {"make_table", "draw_results", "draw_scores", "draw_stages", "draw_sweep"}
+OF_STAGES = {"draw_costs", "draw_scores", "draw_stages", "draw_sweep"}
+OF_SCORES = {"make_table", "draw_results", *OF_STAGES}
 PICTURES = {"draw_affinity", "draw_cams", "draw_results", "draw_strip"}
 USERS = {
     "wsss/method/crf.py": {
@@ -34,7 +35,7 @@ USERS = {
     },
     "wsss/reports/curves.py": {"draw_curves"},
     "wsss/reports/gallery/page.js": {"make_gallery"},
-    "wsss/reports/score_figures.py": {"draw_scores", "draw_stages", "draw_sweep"},
+    "wsss/reports/score_figures.py": OF_STAGES,
     "wsss/reports/chosen_images.py": PICTURES,
     "wsss/reports/affinity_maps.py": {"draw_affinity"},
     "wsss/configuration/experiments.py": {"make_table", "measure_footprint"},
