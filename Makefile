@@ -23,7 +23,7 @@ help:
 	@echo "make demo-seeds  three data seeds, to docs/results/demo_seeds.csv (a quarter of an hour)"
 	@echo "make kills   kill trainings at random moments, to docs/results/kills.csv (a quarter of an hour)"
 	@echo "make report  scores and pictures of a finished run as one file, results/report.html (CONFIG=...)"
-	@echo "make corrected-masks  the animals with 5 and 10 % of true masks, to docs/results (90 CPU minutes; VOC_ROOT)"
+	@echo "make corrected-masks  the animals with 5 and 10 % of true masks, to docs/results (an hour of one core; VOC_ROOT)"
 	@echo "make check   look at data, weights, device and disk before a run (CONFIG=...)"
 	@echo "make gpu-check  does it compute rightly on this GPU, how fast, and after a kill (five minutes)"
 	@echo "make bench   time each part of the work against the plain way, to docs/BENCHMARKS.md (minutes)"
@@ -74,7 +74,7 @@ report: setup
 	$(BIN)/snakemake -c 1 $(TARGETS) --report $(REPORT) --report-stylesheet rules/report/report.css \
 		$(if $(CONFIG),--configfile $(CONFIG))
 
-# Evidence, 90 CPU minutes: what the true masks of 5 and 10 % of the animals are worth. Without
+# Evidence, an hour of one core: what the true masks of 5 and 10 % of the animals are worth. Without
 # VOC_ROOT, say where VOCdevkit lies: make corrected-masks VOC_ROOT=/data/voc
 ANIMALS := results/voc2012-animals
 corrected-masks: export TRUE_MASKS := $(ANIMALS)/true_masks
@@ -82,7 +82,7 @@ corrected-masks: setup
 	$(BIN)/snakemake -c $(CORES) $(ANIMALS)/index.csv --configfile config/voc2012-animals.yaml
 	$(BIN)/python -m workflow_scripts.sample_masks $(ANIMALS) --share 0.05 --out $(TRUE_MASKS)/5
 	$(BIN)/python -m workflow_scripts.sample_masks $(ANIMALS) --share 0.1 --out $(TRUE_MASKS)/10
-	$(BIN)/snakemake -c $(CORES) all --configfile config/voc2012-animals.yaml config/corrected-masks.yaml
+	$(BIN)/snakemake -c $(CORES) stage0 --configfile config/voc2012-animals.yaml config/corrected-masks.yaml
 	$(BIN)/python -m workflow_scripts.compare_runs $(ANIMALS) --seeds 0 \
 		--runs $(foreach v,auxsegnet corrected_5 corrected_10,$v/stage0/crf) \
 		--output docs/results/animals-corrected-masks.csv

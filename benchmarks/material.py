@@ -52,7 +52,7 @@ class Bench:
         # Stride and labels of the released code, which the plain ways are those of.
         released = {
             "backbone": {"output_stride": 8},
-            "pseudo_labels": {"regions": "pixels", "background": "off_the_shelf"},
+            "pseudo_labels": {"regions": "pixels"},
         }
         self.config = resolve({"dataset": data, "recipe": "compact", "stages": 1, **released})
         (folder / "photographs").mkdir()

@@ -178,17 +178,18 @@ rule draw_costs:
             variant=VARIANTS,
         ),
     output:
-        png=reported(
-            "results/{dataset}/figures/costs.png",
-            "figures/costs",
-            "Pictures",
-            picture="costs",
-            variant="all",
-            seed="all",
-            stage="all",
-        ),
-        pdf="results/{dataset}/figures/costs.pdf",
-        csv="results/{dataset}/figures/costs.csv",
+        **COSTS
+        | {
+            "png": reported(
+                COSTS["png"],
+                "figures/costs",
+                "Pictures",
+                picture="costs",
+                variant="all",
+                seed="all",
+                stage="all",
+            ),
+        },
     log:
         "results/logs/{dataset}/draw_costs.log",
     threads: CONFIG.resources.small.threads

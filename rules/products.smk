@@ -76,6 +76,10 @@ def figure(name, seed=None, key=""):
     return {f"{key}{suffix}": f"{stem}.{suffix}" for suffix in ("png", "pdf", "csv")}
 
 
+# The figure of all variants together.
+COSTS = {suffix: f"results/{{dataset}}/figures/costs.{suffix}" for suffix in ("png", "pdf", "csv")}
+
+
 def drawn(name, seed=None, key=""):
     """The same as the outputs of a rule, of which the report shows the PNG."""
     files = figure(name, seed, key)
@@ -97,7 +101,7 @@ def figures(_):
     """Input function: all figures. Those of single images are of the first seed."""
     if CONFIG.keep == "final":
         say("figures", ["no CAMs and no sweep of thresholds, since keep: final removes CAMs"])
-    costs = [f"results/{DATASET}/figures/costs.{suffix}" for suffix in ("png", "pdf", "csv")]
+    costs = expand([*COSTS.values()], dataset=DATASET)
     return costs + [file for variant in VARIANTS for file in figures_of(variant)]
 
 

@@ -1,6 +1,7 @@
 """A small data set and configuration for the checks before a run, and what is asked of findings."""
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -12,33 +13,35 @@ CAT = np.zeros((24, 40), np.uint8)  # a mask
 CAT[8:16, 10:30] = 1
 
 
-def small_index(folder):
-    """An index in a folder: four noisy photographs of 40x24 with masks: three train, one val."""
+@pytest.fixture(name="index")
+def small_index(tmp_path):
+    """An index: four noisy photographs of 40x24 with masks: three train, one val."""
     records = []
     random = np.random.default_rng(0)
     for image_id, split in zip("abcd", ["train"] * 3 + ["val"], strict=True):
         noise = random.integers(0, 256, (24, 40, 3), np.uint8)
-        Image.fromarray(noise).save(folder / f"{image_id}.jpg")
-        write_palette_png(folder / f"{image_id}.png", CAT)
+        Image.fromarray(noise).save(tmp_path / f"{image_id}.jpg")
+        write_palette_png(tmp_path / f"{image_id}.png", CAT)
         files = (f"{image_id}.jpg", f"{image_id}.png")
         records.append(ImageRecord(image_id, split, True, *files, 40, 24, ("cat",)))
-    return DatasetIndex(folder, ("cat",), (1,), tuple(records))
+    return DatasetIndex(tmp_path, ("cat",), (1,), tuple(records))
 
 
-def small_config(folder):
+@pytest.fixture(name="config")
+def small_config(tmp_path):
     """A configuration whose saliency maps and weights are there, in the same folder."""
-    maps = folder / "maps"
+    maps = tmp_path / "maps"
     maps.mkdir()
     for image_id in "abc":
         Image.fromarray(200 * CAT).save(maps / f"{image_id}.png")
-    torch.save({"layer.weight": torch.zeros(3)}, folder / "start.pth")
+    torch.save({"layer.weight": torch.zeros(3)}, tmp_path / "start.pth")
     return resolve(
         {
-            "dataset": {"name": "small", "format": "folder", "root": str(folder)},
+            "dataset": {"name": "small", "format": "folder", "root": str(tmp_path)},
             "recipe": "compact",
             "stages": 2,
             "saliency": {"source": "maps", "maps": {"folder": str(maps)}},
-            "backbone": {"output_stride": 8, "weights": str(folder / "start.pth")},
+            "backbone": {"output_stride": 8, "weights": str(tmp_path / "start.pth")},
             "images": {"long_side": None},
             "device": "cpu",
         }

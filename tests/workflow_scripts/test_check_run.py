@@ -5,21 +5,11 @@ import shutil
 
 import pytest
 from called_here import called
-from checked_run import changed, small_config, small_index, truncate
+from checked_run import changed, small_config, small_index, truncate  # noqa: F401
 
 from workflow_scripts import check_run as command
 from wsss.configuration.resolve import plain
 from wsss.errors import InputError
-
-
-@pytest.fixture
-def index(tmp_path):
-    return small_index(tmp_path)
-
-
-@pytest.fixture
-def config(tmp_path):
-    return small_config(tmp_path)
 
 
 @pytest.fixture

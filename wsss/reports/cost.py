@@ -9,6 +9,7 @@ from wsss.reports.score_figures import DPI, finish
 
 SCORE = "val_miou_crf"
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+TIMES = {"gpu_hours": "GPU hours", "cpu_minutes": "CPU minutes"}
 LEAST_RANGE = 10  # points of mIoU, so that a difference of one looks like one
 SHARED_BY_SEEDS = ("", "saliency")  # steps before the first that depends on the seed
 
@@ -71,7 +72,7 @@ def draw_costs(table: pd.DataFrame, headline: str) -> Figure:
     low, high = axes.get_ylim()
     room = max(0, LEAST_RANGE - (high - low)) / 2
     axes.set_ylim(low - room, high + room)
-    axes.set_xlabel(f"{time.replace('_', ' ').replace('cpu', 'CPU').replace('gpu', 'GPU')}, a seed")
+    axes.set_xlabel(f"{TIMES[time]}, a seed")
     axes.set_ylabel("mIoU in percent, with the CRF")
     finish(axes)
     figure.suptitle(headline)
