@@ -20,6 +20,7 @@ TRAINING = {
     "learning_rate": 0.01,
     "head_multiplier": 10.0,
     "gradient_clip": None,
+    "averaged_steps": 0,
     "poly_power": 0.9,
     "momentum": 0.9,
     "weight_decay": 5e-4,

@@ -73,6 +73,9 @@ class Training(Section):
     momentum: Annotated[float, Field(ge=0, lt=1)] = Field(description="momentum of SGD")
     weight_decay: NotNegative = Field(description="weight decay of SGD")
     gradient_clip: Rate | None = Field(description="largest norm of the whole gradient; null = any")
+    averaged_steps: Fraction = Field(
+        description="the weights are a mean over this share of the steps, the last; 0 = no mean"
+    )
     crop: Crop = Field(description="side of the square training crop in pixels")
     flip: bool = Field(description="random horizontal flips")
     colour_jitter: tuple[Fraction, Fraction, Fraction, Annotated[float, Field(ge=0, le=0.5)]] = (

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from model.auxsegnet import AuxSegNet, AuxSegNetOutput
@@ -102,7 +103,10 @@ class Trainer:
             weight_decay=settings.weight_decay,
         )
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "fp16")
-        self.state = TrainingState(self.network, self.optimiser, self.scaler, self.device)
+        self.average = AveragedModel(self.network) if settings.averaged_steps else None
+        parts = {"model": self.network, "optimiser": self.optimiser, "scaler": self.scaler}
+        average = {"average": self.average} if self.average else {}
+        self.state = TrainingState(parts | average, self.device)
         self.saved_at = time.monotonic()
 
     def run(self, images: TrainingImages, seed: int) -> list[Row]:
@@ -127,7 +131,10 @@ class Trainer:
                     self._stop_or_save(request, plan)
                     learning_rate = self._set_learning_rate(plan)
                     self.state.add(self.step(batch))
+                    self._average(plan)
                     self._log_and_save(plan, learning_rate, bar)
+        if self.average:
+            self.network.load_state_dict(self.average.module.state_dict())
         return self.state.rows
 
     def step(self, batch: Batch) -> Losses:
@@ -167,6 +174,12 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = group["initial_lr"] * factor
         return self.settings.learning_rate * factor
+
+    def _average(self, plan: BatchPlan) -> None:
+        """After a step: its weights are part of the mean if it is one of the last."""
+        left = plan.steps - self.state.step
+        if self.average and left < self.settings.averaged_steps * plan.steps:
+            self.average.update_parameters(self.network)
 
     def _log_and_save(self, plan: BatchPlan, learning_rate: float, bar: tqdm) -> None:
         """After a step: a row of the log if it is due, and the state at the end of an epoch."""

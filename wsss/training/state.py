@@ -1,6 +1,7 @@
 """What changes while a network is trained, on its way to disk and back to the bit."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from wsss.training.resume import ResumeStates
 
 Losses = dict[str, Tensor]  # scalars; `loss` is their weighted sum
 Row = dict[str, int | float]
+Part = nn.Module | torch.optim.Optimizer | torch.amp.GradScaler
 
 
 class TrainingState:
@@ -21,20 +23,12 @@ class TrainingState:
         recent: losses of the steps since the last row, by name; on the device until a row is due.
 
     Args:
-        network: with its starting weights, on its device.
-        optimiser, scaler: of the network.
+        parts: the network and what else is changed by a step, by name.
         device: of the network.
     """
 
-    def __init__(
-        self,
-        network: nn.Module,
-        optimiser: torch.optim.Optimizer,
-        scaler: torch.amp.GradScaler,
-        device: torch.device,
-    ):
-        self.parts = {"model": network, "optimiser": optimiser, "scaler": scaler}
-        self.device = device
+    def __init__(self, parts: Mapping[str, Part], device: torch.device):
+        self.parts, self.device = parts, device
         self.step = 0
         self.rows: list[Row] = []
         self.recent: dict[str, list[Tensor]] = defaultdict(list)

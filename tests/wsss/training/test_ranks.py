@@ -21,7 +21,7 @@ from wsss.errors import InputError
 pytestmark = pytest.mark.run
 
 EQUAL = {
-    "stage": {"settings": {"gradient_clip": 1.0, "batch_size": 4}},
+    "stage": {"settings": {"gradient_clip": 1.0, "batch_size": 4, "averaged_steps": 0.5}},
     "workers": {"settings": {"batch_size": 4, "label_padding": 0}, "workers": 1},
     "classifier": {"kind": "classifier", "settings": {"batch_size": 4}},
 }

@@ -133,6 +133,26 @@ def test_a_step_is_that_of_sgd(tmp_path, clip):
         torch.testing.assert_close(network.get_parameter(name).detach(), expected)
 
 
+@pytest.mark.parametrize(("share", "steps"), [(0.5, 6), (0.01, 1), (1.0, 12)])
+def test_weights_are_a_mean_over_the_last_steps(tmp_path, monkeypatch, share, steps):
+    seen = []
+    step = torch.optim.SGD.step
+
+    def spy(optimiser, *arguments, **options):
+        made = step(optimiser, *arguments, **options)
+        seen.append([p.detach().clone() for g in optimiser.param_groups for p in g["params"]])
+        return made
+
+    monkeypatch.setattr(torch.optim.SGD, "step", spy)
+    settings = changed(STAGE, averaged_steps=share)
+    network, _, _ = run(tmp_path, settings=settings)
+    groups = parameter_groups(network, settings.learning_rate, settings.head_multiplier)
+    found = [p for group in groups for p in group["params"]]
+    assert len(seen) == 12
+    for weight, values in zip(found, zip(*seen[-steps:], strict=True), strict=True):
+        torch.testing.assert_close(weight.detach(), torch.stack(values).mean(dim=0))
+
+
 # --- what changes and what does not
 
 
@@ -254,6 +274,17 @@ def test_interrupted_run_ends_as_if_it_had_not_been(tmp_path, whole, after):
     assert len(counted) == 12 - 4 * (after // 4)
     assert rows == whole[1]
     assert_same_weights(network, whole[0])
+
+
+def test_a_mean_of_weights_goes_on_where_it_was(tmp_path):
+    """Interrupted at step 9, after a save at step 8, the second of the six that count."""
+    settings = changed(STAGE, averaged_steps=0.5)
+    (tmp_path / "whole").mkdir()
+    whole, _, _ = run(tmp_path / "whole", settings=settings)
+    with pytest.raises(InterruptedRunError):
+        run(tmp_path, losses=failing(9, interrupt), settings=settings)
+    network, _, _ = run(tmp_path, settings=settings)
+    assert_same_weights(network, whole)
 
 
 def test_dropout_is_part_of_this(tmp_path, whole):
