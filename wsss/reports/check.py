@@ -11,6 +11,7 @@ from wsss.reports.data_checks import (
     check_images,
     check_imported_cams,
     check_label_files,
+    check_quality,
     check_sources,
 )
 from wsss.reports.disk import disk_needed
@@ -58,6 +59,7 @@ def check_besides_images(
         *check_all_weights(config),
         check_device(config.device),
         *check_time(config, index),
+        *check_quality(config, index),
         check_gallery(config, index),
         *check_crf(config, index),
         *check_cache(),

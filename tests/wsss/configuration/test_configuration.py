@@ -35,6 +35,7 @@ from wsss.errors import InputError
 CONFIG = ROOT / "config"
 CONFIG_YAML = ROOT / "config.yaml"
 OVERLAYS = sorted(CONFIG.glob("*.yaml"))
+TRIALS = sorted(CONFIG.glob("tuning/**/*.yaml"))  # laid over the animals
 EXPERIMENTS = (
     "ablations",
     "compare-labels",
@@ -108,7 +109,7 @@ def test_every_key_is_described():
 
 def test_the_schema_for_editors_takes_overlays_and_finds_slips():
     schema = json.loads((CONFIG / "schema.json").read_text())
-    for path in OVERLAYS:
+    for path in [*OVERLAYS, *TRIALS]:
         jsonschema.validate(read_yaml(path), schema)
     for slip in ({"stage": {"learning_rat": 0.1}}, {"stages": 6}, {"seeds": "0"}):
         with pytest.raises(jsonschema.ValidationError):
@@ -640,6 +641,13 @@ def test_nothing_of_the_demo_leaks_into_an_overlay(overlay):
     own = leaves(read_recipe(merged["recipe"])) | leaves(read_yaml(overlay))
     assert merged["recipe"] != "demo"
     assert [key for key in demo if merged[key] != own[key]] == []
+
+
+@pytest.mark.parametrize("overlay", TRIALS, ids=lambda path: path.stem)
+def test_trials_of_the_recipe_fit_the_animals(overlay):
+    over = [CONFIG / "voc2012-animals.yaml", CONFIG / "full-supervision.yaml", overlay]
+    config = load([CONFIG_YAML, *over])
+    assert config.recipe == "compact" and config.variants.keys() >= {"full_supervision"}
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

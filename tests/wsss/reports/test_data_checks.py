@@ -13,6 +13,7 @@ from wsss.configuration.data_sections import Source
 from wsss.datasets.index import write_dataset, write_test_images
 from wsss.reports import data_checks
 from wsss.reports.check import check_run
+from wsss.reports.data_checks import check_quality
 from wsss.reports.findings import Finding
 from wsss.storage.palette import write_palette_png
 
@@ -42,8 +43,13 @@ def test_classes_are_listed_with_their_images_and_notes_are_told(config, index, 
     )
     findings = check_run(config, replace(index, notes=("one thing",)), tmp_path)
     assert findings[0] == Finding("note", "data set", "one thing")
-    (classes,) = [f.message for f in findings if f.subject == "classes"]
-    assert classes == "training images of each: cat 1, a b 1, Zebra 0"
+    told = {f.subject: f.message for f in findings}
+    assert told["classes"] == "training images of each: cat 1, a b 1, Zebra 0"
+    assert told["quality"].startswith("0 training images of Zebra, the rarest class; new masks of")
+
+
+def test_quality_is_said_of_the_recipe_that_it_was_measured_with(config, index):
+    assert list(check_quality(changed(config, recipe="paper"), index)) == []
 
 
 def test_a_negative_needs_no_file_of_another_tool(config, index, tmp_path):
