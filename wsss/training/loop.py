@@ -176,7 +176,10 @@ class Trainer:
         return self.settings.learning_rate * factor
 
     def _average(self, plan: BatchPlan) -> None:
-        """After a step: its weights are part of the mean if it is one of the last."""
+        """After a step: its weights are part of the mean if it is one of the last.
+
+        Stochastic weight averaging (Izmailov et al., UAI 2018), with the schedule as it is.
+        """
         left = plan.steps - self.state.step
         if self.average and left < self.settings.averaged_steps * plan.steps:
             self.average.update_parameters(self.network)
