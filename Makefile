@@ -5,7 +5,7 @@
 PYTHON ?= python3
 CORES ?= all
 PIP_ARGS ?=
-# Large files of weights that few need: WEIGHTS=u2net.onnx
+# Files of weights that few need, such as WEIGHTS=u2net.onnx (weights/README.md)
 WEIGHTS ?=
 # Configuration overlays, e.g. CONFIG=config/voc2012.yaml
 CONFIG ?=
@@ -18,7 +18,7 @@ BIN := .venv/bin
 
 help:
 	@echo "make setup   create .venv from requirements.lock and fetch the weights (WEIGHTS=u2net.onnx:"
-	@echo "             that one, too, 176 MB)"
+	@echo "             that one, too; weights/README.md has them all)"
 	@echo "make demo    run the embedded default to results/demo"
 	@echo "make demo-seeds  three data seeds, to docs/results/demo_seeds.csv (a quarter of an hour)"
 	@echo "make kills   kill trainings at random moments, to docs/results/kills.csv (a quarter of an hour)"

@@ -7,7 +7,6 @@ import torch
 from gpu_check.answers import Answer
 from gpu_check.material import Material
 from model.auxsegnet import AuxSegNet
-from model.backbones import BACKBONES
 from model.designs import DESIGNS
 from model.losses import stage_losses, weighted_sum
 from wsss.compute.devices import autocast
@@ -25,8 +24,8 @@ OUTPUTS = (*MAPS, "refined_segmentation", "affinity")
 
 
 def answers(material: Material) -> Iterator[Answer]:
-    """Each backbone with the network of the paper and the released one."""
-    for backbone in BACKBONES:
+    """A backbone of each kind with the network of the paper and the released one."""
+    for backbone in ("resnet38", "efficientnet_lite0"):
         for design in DESIGNS:
             yield from _of_network(material, material.network(backbone, design), backbone, design)
 

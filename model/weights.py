@@ -287,7 +287,7 @@ def mxnet_name(name: str) -> str:
 
 
 def efficientnet_lite_name(name: str) -> str:
-    """Name in `EfficientNetLite0` of a tensor of `efficientnet-lite-pytorch`; else unchanged."""
+    """Name in an EfficientNet-Lite of a tensor of `efficientnet-lite-pytorch`; else unchanged."""
     layer, _, field = name.rpartition(".")
     if layer in LITE_LAYERS:
         return f"{LITE_LAYERS[layer]}.{field}"

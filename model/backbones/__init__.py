@@ -9,13 +9,20 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from model.backbones.efficientnet_lite import EfficientNetLite0
+from model.backbones.efficientnet_lite import (
+    EfficientNetLite0,
+    EfficientNetLite1,
+    EfficientNetLite2,
+)
 from model.backbones.fixed_batch_norm import FixedBatchNorm2d
 from model.backbones.resnet38 import ResNet38
 
 __all__ = ["BACKBONES", "FixedBatchNorm2d", "create_backbone", "freeze"]
 
-BACKBONES = {"resnet38": ResNet38, "efficientnet_lite0": EfficientNetLite0}
+BACKBONES = {
+    "resnet38": ResNet38,
+    **{net.name: net for net in (EfficientNetLite0, EfficientNetLite1, EfficientNetLite2)},
+}
 
 
 def create_backbone(name: str, output_stride: int = 8) -> nn.Module:

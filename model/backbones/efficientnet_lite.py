@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 as a dilated backbone.
+"""EfficientNet-Lite0 to Lite2 as dilated backbones.
 
 Architecture: Tan & Le, EfficientNet (ICML 2019), in the Lite variant of the TensorFlow TPU
 repository: ReLU6 instead of swish, no squeeze-and-excitation, stem and head of fixed width.
@@ -10,16 +10,8 @@ from torch import nn
 
 from model.backbones.fixed_batch_norm import FixedBatchNorm2d, conv_bn, draw_weights
 
-# blocks, kernel, stride of the first block, expansion, output channels
-LITE0_STAGES = (
-    (1, 3, 1, 1, 16),
-    (2, 3, 2, 6, 24),
-    (2, 5, 2, 6, 40),
-    (3, 3, 2, 6, 80),
-    (3, 5, 1, 6, 112),
-    (4, 5, 2, 6, 192),
-    (1, 3, 1, 6, 320),
-)
+# Kernel, stride of the first block and expansion of each group of blocks.
+GROUPS = ((3, 1, 1), (3, 2, 6), (5, 2, 6), (3, 2, 6), (5, 1, 6), (5, 2, 6), (3, 1, 6))
 STEM_CHANNELS = 32
 HEAD_CHANNELS = 1280
 BN_EPSILON = 1e-3
@@ -100,7 +92,7 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """EfficientNet-Lite0 without its classifier.
+    """EfficientNet-Lite0 without its classifier; the larger ones differ in depth and width alone.
 
     Strides beyond `output_stride` (8, 16 or 32) are removed and the depth-wise convolutions that
     follow are dilated. `dilation` says how: "plain" uses dilated convolutions; "phases" runs
@@ -109,6 +101,9 @@ class EfficientNetLite0(nn.Module):
     "phases" on a CPU and "plain" elsewhere.
     """
 
+    name = "efficientnet_lite0"
+    depths = (1, 2, 2, 3, 3, 4, 1)  # blocks of each group
+    widths = (16, 24, 40, 80, 112, 192, 320)  # their output channels
     channels = HEAD_CHANNELS
     mean = (127 / 255, 127 / 255, 127 / 255)
     std = (128 / 255, 128 / 255, 128 / 255)
@@ -116,15 +111,13 @@ class EfficientNetLite0(nn.Module):
     def __init__(self, output_stride: int = 8, dilation: str = "auto"):
         super().__init__()
         if output_stride not in (8, 16, 32):
-            raise ValueError(
-                f"efficientnet_lite0 has output stride 8, 16 or 32, not {output_stride}"
-            )
+            raise ValueError(f"{self.name} has output stride 8, 16 or 32, not {output_stride}")
         if dilation not in DILATION_MODES:
             raise ValueError(f"dilation is one of {', '.join(DILATION_MODES)}, not {dilation!r}")
         self.stride = output_stride
         self.dilation = dilation
         self.stem = ConvBN(3, STEM_CHANNELS, 3, 2)
-        self.blocks = nn.ModuleList(_lite0_blocks(output_stride))
+        self.blocks = nn.ModuleList(_blocks(self.depths, self.widths, output_stride))
         self.head = ConvBN(self.blocks[-1].project.conv.out_channels, HEAD_CHANNELS)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -166,6 +159,20 @@ class EfficientNetLite0(nn.Module):
         return x[..., : size[0], : size[1]]
 
 
+class EfficientNetLite1(EfficientNetLite0):
+    """Deeper."""
+
+    name = "efficientnet_lite1"
+    depths = (1, 3, 3, 4, 4, 5, 1)
+
+
+class EfficientNetLite2(EfficientNetLite1):
+    """Wider, too."""
+
+    name = "efficientnet_lite2"
+    widths = (16, 24, 48, 88, 120, 208, 352)
+
+
 def _masked(x, mask):
     """Zero the input of a ReLU6 outside `mask`, in place.
 
@@ -177,9 +184,10 @@ def _masked(x, mask):
         return x.mul_(mask)
 
 
-def _lite0_blocks(output_stride):
+def _blocks(depths, widths, output_stride):
     channels, stride, dilation = STEM_CHANNELS, 2, 1
-    for count, kernel, first_stride, expansion, out_channels in LITE0_STAGES:
+    groups = zip(GROUPS, depths, widths, strict=True)
+    for (kernel, first_stride, expansion), count, out_channels in groups:
         for index in range(count):
             wanted = first_stride if index == 0 else 1
             removed = stride * wanted > output_stride

