@@ -8,6 +8,7 @@ import pytest
 from repository import ROOT
 
 from wsss.method.evaluation import SUMMARY_COLUMNS
+from wsss.reports.data_checks import REACHED
 
 DOCS = ROOT / "docs"
 TEXT = "".join((DOCS / f"{name}.md").read_text(encoding="utf-8") for name in ("RESULTS", "RECIPE"))
@@ -54,3 +55,18 @@ def test_printed_figures_are_those_of_the_file(file, printed):
         expected = table[["miou", "difference", "low", "high"]].to_numpy()
     # One decimal of two: 58.55 may be printed as 58.5 or 58.6.
     np.testing.assert_allclose(found, expected, rtol=0, atol=0.051)
+
+
+def test_what_to_expect_is_what_the_runs_reached():
+    """The last stage of each run, in the guide and in what `make check` says."""
+    tuning = pd.read_csv(DOCS / "results/tuning-stages.csv").query("weights == 'mean'")
+    animals = pd.read_csv(DOCS / "results/voc2012-animals.csv").assign(photographs=640)
+    last = pd.concat([tuning, animals]).groupby("photographs").last()
+    guide = (DOCS / "photographs.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| (\d+) \| (\d) \| \d+ \| ([\d.]+) \| ([\d.]+) \|$", guide, re.M)
+    rows = np.array(rows, float)
+    np.testing.assert_array_equal(rows[:, [0, 2]], np.c_[last.index, last["stage"] + 1])
+    scores = last[["pseudo_miou", "val_miou_crf"]]
+    np.testing.assert_allclose(rows[:, 3:], scores, rtol=0, atol=0.051)
+    of_check = [(each, round(miou)) for each, miou in rows[:, [1, 4]]]
+    assert list(REACHED.items()) == of_check[: len(REACHED)]
