@@ -9,6 +9,7 @@ from wsss.reports.score_figures import DPI, finish
 
 SCORE = "val_miou_crf"
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = ("o", "s", "^", "D")
 TIMES = {"gpu_hours": "GPU hours", "cpu_minutes": "CPU minutes"}
 LEAST_RANGE = 10  # points of mIoU, so that a difference of one looks like one
 SHARED_BY_SEEDS = ("", "saliency")  # steps before the first that depends on the seed
@@ -46,29 +47,31 @@ def costs(
 def draw_costs(table: pd.DataFrame, headline: str) -> Figure:
     """A line a variant, a mark a stage; of GPU hours where a GPU was used, else of CPU minutes.
 
+    Names stand beside the axes, the best on top: marks of many variants lie close together.
+
     Args:
         table: of `costs`.
         headline: what the figure is of.
     """
-    figure = Figure(figsize=(8, 5), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(9, 5), dpi=DPI, layout="constrained")
     axes = figure.subplots()
     time = "gpu_hours" if table["gpu_hours"].any() else "cpu_minutes"
+    by_last = []
     for number, (variant, rows) in enumerate(table.groupby("variant", sort=False)):
-        colour = COLOURS[number % len(COLOURS)]
         deviation = rows["miou_std"].fillna(0)
-        axes.errorbar(
+        line = axes.errorbar(
             rows[time],
             rows["miou"],
             yerr=deviation if deviation.any() else None,
-            color=colour,
-            marker="o",
+            color=COLOURS[number % len(COLOURS)],
+            marker=MARKERS[number // len(COLOURS) % len(MARKERS)],
             markersize=5,
             capsize=3,
         )
-        last = rows.iloc[-1]
-        place = {"textcoords": "offset points", "xytext": (7, 0), "va": "center"}
-        axes.annotate(variant, (last[time], last["miou"]), color=colour, fontsize=9, **place)
-    axes.set_xlim(0, 1.2 * table[time].max())  # names stand beside the last marks
+        by_last.append((rows["miou"].iloc[-1], number, line, variant))
+    _, _, lines, names = zip(*sorted(by_last, reverse=True), strict=True)
+    figure.legend(lines, names, loc="outside right upper", frameon=False, fontsize=9)
+    axes.set_xlim(left=0)
     low, high = axes.get_ylim()
     room = max(0, LEAST_RANGE - (high - low)) / 2
     axes.set_ylim(low - room, high + room)
