@@ -160,14 +160,14 @@ class EfficientNetLite0(nn.Module):
 
 
 class EfficientNetLite1(EfficientNetLite0):
-    """Deeper."""
+    """Lite0 with more blocks."""
 
     name = "efficientnet_lite1"
     depths = (1, 3, 3, 4, 4, 5, 1)
 
 
 class EfficientNetLite2(EfficientNetLite1):
-    """Wider, too."""
+    """Lite1 with more channels."""
 
     name = "efficientnet_lite2"
     widths = (16, 24, 48, 88, 120, 208, 352)
